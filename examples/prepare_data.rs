@@ -1,0 +1,104 @@
+//! Text to token files: `cargo run --release --example prepare_data -- --help`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Parser;
+use indicatif::ProgressBar;
+use tinyllama_train::{PrepareOptions, SplitSize, TokenizerSource, ValidationSource, prepare_data};
+
+/// Turn text into a folder of tokens that `pretrain --data` reads.
+///
+/// Inputs are files and folders: .txt, .md and .rs as plain text, .jsonl and .jsonl.zst (SlimPajama)
+/// with a document per line, .parquet (StarCoder) with a document per row. Rows that cannot be used
+/// are counted, the first few are shown, and the rest goes on.
+#[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  A folder of notes, with a tokenizer of its own:
+    prepare_data --input notes/ --train-tokenizer 2048 --out data/notes
+  SlimPajama and StarCoder with TinyLlama's tokenizer and a validation split of their own:
+    prepare_data --input SlimPajama/train StarCoder/python --validation SlimPajama/validation \\
+        --tokenizer TinyLlama-1.1B-Chat-v1.0/tokenizer.json --out data/tinyllama
+  Then:
+    pretrain --data data/notes")]
+struct Args {
+    /// Files and folders to read, in this order
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    input: Vec<PathBuf>,
+
+    /// Folder to make; it must not exist yet, or be empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+
+    /// Use this tokenizer.json, or the one in this folder
+    #[arg(long, value_name = "PATH", required_unless_present = "train_tokenizer")]
+    tokenizer: Option<PathBuf>,
+
+    /// Train a byte-level BPE tokenizer of N tokens on the input instead
+    #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
+    train_tokenizer: Option<usize>,
+
+    /// Share of the documents to hold out, evenly spaced
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    validation_fraction: f64,
+
+    /// Hold out these files and folders instead of a share of the input
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "validation_fraction")]
+    validation: Vec<PathBuf>,
+
+    /// Key or column of the text [default: `text`, else `content`]
+    #[arg(long, value_name = "KEY")]
+    text_key: Option<String>,
+
+    /// Stop after N documents
+    #[arg(long, value_name = "N")]
+    limit_documents: Option<u64>,
+}
+
+impl Args {
+    fn into_options(self) -> PrepareOptions {
+        PrepareOptions {
+            validation: match self.validation.is_empty() {
+                true => ValidationSource::Fraction(self.validation_fraction),
+                false => ValidationSource::Paths(self.validation),
+            },
+            tokenizer: match (self.tokenizer, self.train_tokenizer) {
+                (Some(path), _) => TokenizerSource::Path(path),
+                (None, size) => TokenizerSource::Train { vocab_size: size.unwrap_or_default() },
+            },
+            inputs: self.input,
+            text_key: self.text_key,
+            limit_documents: self.limit_documents,
+            out: self.out,
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Args::parse().into_options();
+    let start = Instant::now();
+    let prepared = prepare_data(&options, &ProgressBar::new(0)).context("preparing data")?;
+    let bad_rows = &prepared.bad_rows;
+    if bad_rows.count > 0 {
+        eprintln!("{} rows could not be used; the first of them:", bad_rows.count);
+        bad_rows.first.iter().for_each(|row| eprintln!("  {row}"));
+    }
+    let description = &prepared.description;
+    println!("vocabulary  {} tokens", description.vocab_size);
+    print_split("train", description.train);
+    print_split("validation", description.validation);
+    println!("{} in {:.1} s", options.out.display(), start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn print_split(name: &str, size: SplitSize) {
+    let SplitSize { num_documents, num_tokens, text_bytes } = size;
+    let megabytes = text_bytes as f64 / 1e6;
+    let bytes_per_token = text_bytes as f64 / num_tokens as f64;
+    println!(
+        "{name:11} {num_documents} documents, {megabytes:.1} MB, {num_tokens} tokens \
+         ({bytes_per_token:.2} bytes each)"
+    );
+}

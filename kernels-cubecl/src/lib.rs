@@ -1,0 +1,58 @@
+//! The operations a Llama spends its time in, as differentiable functions on Burn tensors.
+//!
+//! | function | forward | gradient |
+//! |---|---|---|
+//! | [`linear`] | `y = x·Wᵀ`, `W` stored `[out, in]` | `x`, `W` |
+//! | [`rms_norm`] | `y = x · rstd(x) · w` | `x`, `w` |
+//! | [`rope`] | rotation of half-split pairs by position | `x` |
+//! | [`swiglu`] | `silu(gate) · up` on a packed `[gate | up]` | `gate_up` |
+//! | [`attention`] | causal grouped-query softmax attention | `q`, `k`, `v` |
+//! | [`cross_entropy`] | negative log-likelihood of each row | `logits` |
+//!
+//! A function takes and returns [`Tensor`](burn::tensor::Tensor)s of any device. The device decides
+//! which implementation runs: every operation is a method of [`KernelBackend`], implemented once per
+//! backend, and its gradient is written by hand over [`KernelBackward`]. The crate knows no model,
+//! no configuration and no file.
+//!
+//! Shape letters: B batch, T query length, S key length, D hidden size, N query heads, K key-value
+//! heads, H head dimension, F feed-forward size, V vocabulary, R = B·T rows.
+//!
+//! ```
+//! use burn::tensor::{Device, Distribution, Tensor};
+//! use kernels_cubecl::{linear, rms_norm};
+//!
+//! let device = Device::flex().autodiff();
+//! let x = Tensor::<2>::random([4, 8], Distribution::Default, &device);
+//! let norm = Tensor::<1>::ones([8], &device).require_grad();
+//! let weight = Tensor::<2>::random([3, 8], Distribution::Default, &device).require_grad();
+//! let y = linear(rms_norm(x, norm.clone(), 1e-5), weight); // [4, 3]
+//! let grads = y.sum().backward();
+//! assert_eq!(norm.grad(&grads).unwrap().dims(), [8]);
+//! ```
+
+#[cfg(all(feature = "cuda", feature = "cuda-cpp"))]
+compile_error!(
+    "features `cuda` (LLVM to PTX) and `cuda-cpp` (NVRTC) choose the CUDA compiler of the whole binary \
+     and exclude each other: enable one"
+);
+
+mod attention;
+mod backend;
+mod cross_entropy;
+mod device;
+mod linear;
+mod precision;
+mod rms_norm;
+mod rope;
+mod swiglu;
+#[cfg(test)]
+mod testing;
+
+pub use attention::{AttentionOptions, attention};
+pub use backend::{KernelBackend, KernelBackward};
+pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
+pub use device::{DeviceError, DeviceSpec, compiled_backends, describe};
+pub use linear::linear;
+pub use rms_norm::rms_norm;
+pub use rope::rope;
+pub use swiglu::swiglu;

@@ -1,0 +1,38 @@
+//! The tracked step of `rope`.
+
+use burn::backend::tensor::FloatTensor;
+use burn_autodiff::Autodiff;
+use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn_autodiff::grads::Gradients;
+use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
+
+use crate::backend::KernelBackward;
+
+#[derive(Debug)]
+struct RopeBackward;
+
+impl<B: KernelBackward> Backward<B, 1> for RopeBackward {
+    /// (cos, sin, inverse of the forward call)
+    type State = (FloatTensor<B>, FloatTensor<B>, bool);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (cos, sin, inverse) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |dy| B::rope(dy, cos, sin, !inverse));
+    }
+}
+
+/// Runs the forward operation of `B` and records [`RopeBackward`]; the tables are constants.
+pub(crate) fn rope<B: KernelBackward, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    cos: FloatTensor<Autodiff<B, C>>,
+    sin: FloatTensor<Autodiff<B, C>>,
+    inverse: bool,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (x, x_node) = x.into_parts();
+    let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
+    let y = B::rope(x, cos.clone(), sin.clone(), inverse);
+    match RopeBackward.prepare::<C>([x_node]).compute_bound().stateful() {
+        OpsKind::Tracked(step) => step.finish((cos, sin, inverse), y),
+        OpsKind::UnTracked(step) => step.finish(y),
+    }
+}

@@ -1,0 +1,167 @@
+//! The whole model.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, Normal};
+use rayon::prelude::*;
+
+use crate::attention::Attention;
+use crate::block::Block;
+use crate::config::ModelConfig;
+use crate::kv_cache::{KvCache, NoCache};
+use crate::linear::{Linear, Projection};
+use crate::mlp::Mlp;
+use crate::norm::RmsNorm;
+use crate::rope::Rope;
+
+/// A Llama of any size: `embed_tokens → Block × L → norm → lm_head`.
+#[derive(Module, Debug)]
+pub struct TinyLlama<P = Linear> {
+    /// `[V, D]`
+    pub embed_tokens: Param<Tensor<2>>,
+    /// The L blocks.
+    pub layers: Vec<Block<P>>,
+    /// Norm before the head.
+    pub norm: RmsNorm,
+    /// `[V, D]`; `None` when the head is tied to `embed_tokens`.
+    pub lm_head: Option<Linear>,
+    rope: Rope,
+    #[module(skip)]
+    config: ModelConfig,
+}
+
+impl TinyLlama {
+    /// Fresh weights with the original's initialisation: every matrix N(0, √(2/5D)), except the two
+    /// projections that write to the residual stream, N(0, 1/(√D·L)); norms 1.
+    ///
+    /// Drawn on the CPU, one ChaCha stream per row of a matrix: a seed gives the same model on every device.
+    pub fn init(config: &ModelConfig, device: &Device, seed: u64) -> Self {
+        let (d, f) = (config.hidden_size, config.intermediate_size);
+        let (n, k, h) =
+            (config.num_attention_heads, config.num_key_value_heads, config.head_dim());
+        let std = (2.0 / (5.0 * d as f64)).sqrt();
+        let residual_std = 1.0 / (d as f64).sqrt() / config.num_hidden_layers as f64;
+        let mut stream = 0;
+        let mut normal = |rows: usize, columns: usize, std: f64| {
+            stream += 1;
+            random_matrix([rows, columns], std, seed, stream, device)
+        };
+        Self::build(config, device, |matrix| match matrix {
+            Matrix::EmbedTokens | Matrix::LmHead => normal(config.vocab_size, d, std),
+            Matrix::QkvProj(_) => normal((n + 2 * k) * h, d, std),
+            Matrix::OProj(_) => normal(d, n * h, residual_std),
+            Matrix::GateUpProj(_) => normal(2 * f, d, std),
+            Matrix::DownProj(_) => normal(d, f, residual_std),
+        })
+    }
+
+    /// Assembles a model from its matrices, asked for in the order of the forward pass; norms are 1.
+    pub(crate) fn build(
+        config: &ModelConfig,
+        device: &Device,
+        mut matrix: impl FnMut(Matrix) -> Tensor<2>,
+    ) -> Self {
+        let norm = || RmsNorm::new(config.hidden_size, config.rms_norm_eps, device);
+        let embed_tokens = Param::from_tensor(matrix(Matrix::EmbedTokens));
+        let layers = (0..config.num_hidden_layers)
+            .map(|layer| Block {
+                input_layernorm: norm(),
+                self_attn: Attention::new(
+                    Linear::new(matrix(Matrix::QkvProj(layer))),
+                    Linear::new(matrix(Matrix::OProj(layer))),
+                    config.num_attention_heads,
+                    config.num_key_value_heads,
+                    config.head_dim(),
+                ),
+                post_attention_layernorm: norm(),
+                mlp: Mlp {
+                    gate_up_proj: Linear::new(matrix(Matrix::GateUpProj(layer))),
+                    down_proj: Linear::new(matrix(Matrix::DownProj(layer))),
+                },
+            })
+            .collect();
+        let lm_head = (!config.tie_word_embeddings).then(|| Linear::new(matrix(Matrix::LmHead)));
+        let rope = Rope::new(config, device);
+        Self { embed_tokens, layers, norm: norm(), lm_head, rope, config: config.clone() }
+    }
+}
+
+impl<P: Projection> TinyLlama<P> {
+    /// The sizes this model was built with.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Hidden states after the final norm.
+    ///
+    /// # Shapes
+    /// ids `[B, T]` → `[B, T, D]`. With a cache, ids continue the cached sequences.
+    ///
+    /// # Panics
+    /// When the positions exceed `max_position_embeddings` or the cache; ids must be below V.
+    pub fn hidden(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        let [batch, length] = ids.dims();
+        let x = self.embed_tokens.val().select(0, ids.reshape([batch * length])); // [R, D]
+        let mut x = x.reshape([batch, length, self.config.hidden_size]);
+        match cache {
+            None => {
+                for block in &self.layers {
+                    x = block.forward(x, &self.rope, &mut NoCache);
+                }
+            }
+            Some(cache) => {
+                for (block, layer) in self.layers.iter().zip(cache.layers_mut()) {
+                    x = block.forward(x, &self.rope, layer);
+                }
+            }
+        }
+        self.norm.forward(x)
+    }
+
+    /// `[B, T, D]` → `[B, T, V]`.
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let weight = match &self.lm_head {
+            Some(head) => head.weight.val(),
+            None => self.embed_tokens.val(),
+        };
+        kernels_cubecl::linear(hidden, weight)
+    }
+
+    /// Logits of every position: ids `[B, T]` → `[B, T, V]`.
+    pub fn forward(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
+        self.logits(self.hidden(ids, cache))
+    }
+}
+
+/// A matrix of the model, by its place; the number is the layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Matrix {
+    EmbedTokens,
+    QkvProj(usize),
+    OProj(usize),
+    GateUpProj(usize),
+    DownProj(usize),
+    LmHead,
+}
+
+/// Every row of every matrix has its own stream, so that rows can be drawn in parallel.
+fn random_matrix(
+    [rows, columns]: [usize; 2],
+    std: f64,
+    seed: u64,
+    stream: u64,
+    device: &Device,
+) -> Tensor<2> {
+    let normal = Normal::new(0.0, std).expect("a standard deviation computed from sizes is finite");
+    let mut values = vec![0f32; rows * columns];
+    values.par_chunks_mut(columns).enumerate().for_each(|(row, values)| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream((stream << 32) | row as u64);
+        for value in values {
+            *value = normal.sample(&mut rng) as f32;
+        }
+    });
+    Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+}

@@ -1,0 +1,341 @@
+//! Hugging Face safetensors, in and out. The names of that format live here and nowhere else.
+//!
+//! Hugging Face keeps q, k, v and gate, up apart; this crate packs each set into one matrix
+//! `[out, in]` by stacking rows, so packing is a concatenation and unpacking a split.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::config::ModelConfig;
+use crate::error::ConfigError;
+use crate::model::{Matrix, TinyLlama};
+
+/// Why weights could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The folder's `config.json` is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The file system said no.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// Neither `model.safetensors` nor `model.safetensors.index.json` is there.
+    #[error("{}: no model.safetensors and no model.safetensors.index.json; name a folder in Hugging Face layout", .folder.display())]
+    NoWeights {
+        /// The folder searched.
+        folder: PathBuf,
+    },
+    /// The file is not what its name says.
+    #[error("{}: {detail}; the file is damaged or incomplete, fetch it again", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser found.
+        detail: String,
+    },
+    /// A tensor that the config asks for is absent.
+    #[error("{}: tensor `{name}` is missing; config.json describes another model than these weights", .folder.display())]
+    Missing {
+        /// The folder.
+        folder: PathBuf,
+        /// Hugging Face's name of the tensor.
+        name: String,
+    },
+    /// A tensor has another shape than the config says.
+    #[error("{}: tensor `{name}` has shape {found:?}, config.json needs {expected:?}", .folder.display())]
+    Shape {
+        /// The folder.
+        folder: PathBuf,
+        /// Hugging Face's name of the tensor.
+        name: String,
+        /// What the config says.
+        expected: Vec<usize>,
+        /// What the file holds.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a dtype that is not read.
+    #[error("{}: tensor `{name}` is stored as {dtype}; F32, F16 and BF16 are read", .folder.display())]
+    Dtype {
+        /// The folder.
+        folder: PathBuf,
+        /// Hugging Face's name of the tensor.
+        name: String,
+        /// The dtype found.
+        dtype: String,
+    },
+    /// A tensor that this model has no place for.
+    #[error("{}: tensor `{name}` has no place in a Llama without biases; these weights are of another architecture", .folder.display())]
+    Unexpected {
+        /// The folder.
+        folder: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
+}
+
+/// Loads a folder in Hugging Face layout: `config.json` and `model.safetensors`, single or sharded.
+///
+/// Files are memory-mapped and converted to f32 one matrix at a time.
+///
+/// # Errors
+/// Everything a damaged, incomplete or foreign folder can be: see [`WeightsError`].
+pub fn load(folder: &Path, device: &Device) -> Result<TinyLlama, WeightsError> {
+    let config = ModelConfig::from_file(&folder.join("config.json"))?;
+    let files = map_files(folder)?;
+    let mut tensors = HashMap::new();
+    for (path, bytes) in &files {
+        let file = SafeTensors::deserialize(bytes)
+            .map_err(|error| WeightsError::Damaged { path: path.clone(), detail: error.to_string() })?;
+        tensors.extend(file.tensors());
+    }
+    check_names(folder, &config, &tensors)?;
+    let read = |name: &str, shape: &[usize]| read_f32(folder, &tensors, name, shape);
+    let mut failure = None;
+    let mut model = TinyLlama::build(&config, device, |matrix| {
+        let packed = packed(&config, matrix);
+        let rows = packed.iter().map(|part| part.rows).sum::<usize>();
+        let columns = packed[0].columns;
+        let mut values = Vec::new();
+        for part in packed {
+            match read(&part.name, &[part.rows, part.columns]) {
+                Ok(part) => values.extend(part),
+                Err(error) => failure = failure.take().or(Some(error)),
+            }
+        }
+        // After a failure the values are never looked at: the error is returned below.
+        values.resize(rows * columns, 0.0);
+        Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+    });
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let d = config.hidden_size;
+    let norm = |name: &str| -> Result<Tensor<1>, WeightsError> {
+        Ok(Tensor::from_data(TensorData::new(read(name, &[d])?, [d]), device))
+    };
+    for (index, layer) in model.layers.iter_mut().enumerate() {
+        let [before, after] = layer_norm_names(index);
+        layer.input_layernorm.weight = burn::module::Param::from_tensor(norm(&before)?);
+        layer.post_attention_layernorm.weight = burn::module::Param::from_tensor(norm(&after)?);
+    }
+    model.norm.weight = burn::module::Param::from_tensor(norm(FINAL_NORM)?);
+    Ok(model)
+}
+
+/// Writes `config.json` and `model.safetensors` (f32) into `folder`, which must exist.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn save(model: &TinyLlama, folder: &Path) -> Result<(), WeightsError> {
+    let config = model.config();
+    let config_path = folder.join("config.json");
+    fs::write(&config_path, config.to_json())
+        .map_err(|source| WeightsError::Io { path: config_path, source })?;
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    let mut put_matrix = |matrix: Matrix, value: Tensor<2>| {
+        let mut start = 0;
+        for part in packed(config, matrix) {
+            let rows = value.clone().narrow(0, start, part.rows);
+            start += part.rows;
+            tensors.insert(part.name, (vec![part.rows, part.columns], f32_bytes(rows)));
+        }
+    };
+    put_matrix(Matrix::EmbedTokens, model.embed_tokens.val());
+    for (index, layer) in model.layers.iter().enumerate() {
+        put_matrix(Matrix::QkvProj(index), layer.self_attn.qkv_proj.weight.val());
+        put_matrix(Matrix::OProj(index), layer.self_attn.o_proj.weight.val());
+        put_matrix(Matrix::GateUpProj(index), layer.mlp.gate_up_proj.weight.val());
+        put_matrix(Matrix::DownProj(index), layer.mlp.down_proj.weight.val());
+    }
+    if let Some(head) = &model.lm_head {
+        put_matrix(Matrix::LmHead, head.weight.val());
+    }
+    let mut put_norm = |name: String, value: Tensor<1>| {
+        tensors.insert(name, (vec![config.hidden_size], f32_bytes(value)));
+    };
+    for (index, layer) in model.layers.iter().enumerate() {
+        let [before, after] = layer_norm_names(index);
+        put_norm(before, layer.input_layernorm.weight.val());
+        put_norm(after, layer.post_attention_layernorm.weight.val());
+    }
+    put_norm(FINAL_NORM.to_owned(), model.norm.weight.val());
+
+    let path = folder.join("model.safetensors");
+    let views = tensors.iter().map(|(name, (shape, bytes))| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes)
+            .expect("the byte length was computed from the shape");
+        (name.clone(), view)
+    });
+    // transformers refuses files that do not name their framework.
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), &path)
+        .map_err(|error| WeightsError::Io { path, source: std::io::Error::other(error) })
+}
+
+const FINAL_NORM: &str = "model.norm.weight";
+
+/// One Hugging Face matrix: a run of rows of a packed one.
+struct Part {
+    name: String,
+    rows: usize,
+    columns: usize,
+}
+
+/// The Hugging Face matrices that are stacked into `matrix`, top to bottom.
+fn packed(config: &ModelConfig, matrix: Matrix) -> Vec<Part> {
+    let (d, f, v) = (config.hidden_size, config.intermediate_size, config.vocab_size);
+    let q = config.num_attention_heads * config.head_dim();
+    let kv = config.num_key_value_heads * config.head_dim();
+    let whole = |name: &str, rows, columns| vec![Part { name: name.to_owned(), rows, columns }];
+    let in_layer = |layer: usize, parts: &[(&str, usize)], columns| {
+        let part = |&(name, rows): &(&str, usize)| Part {
+            name: format!("model.layers.{layer}.{name}.weight"),
+            rows,
+            columns,
+        };
+        parts.iter().map(part).collect()
+    };
+    match matrix {
+        Matrix::EmbedTokens => whole("model.embed_tokens.weight", v, d),
+        Matrix::LmHead => whole("lm_head.weight", v, d),
+        Matrix::QkvProj(layer) => in_layer(
+            layer,
+            &[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)],
+            d,
+        ),
+        Matrix::OProj(layer) => in_layer(layer, &[("self_attn.o_proj", d)], q),
+        Matrix::GateUpProj(layer) => {
+            in_layer(layer, &[("mlp.gate_proj", f), ("mlp.up_proj", f)], d)
+        }
+        Matrix::DownProj(layer) => in_layer(layer, &[("mlp.down_proj", d)], f),
+    }
+}
+
+fn layer_norm_names(layer: usize) -> [String; 2] {
+    ["input_layernorm", "post_attention_layernorm"]
+        .map(|norm| format!("model.layers.{layer}.{norm}.weight"))
+}
+
+/// Maps the weight files of a folder: the single one, or all that the index names.
+fn map_files(folder: &Path) -> Result<Vec<(PathBuf, Mmap)>, WeightsError> {
+    let single = folder.join("model.safetensors");
+    let index = folder.join("model.safetensors.index.json");
+    let paths = if single.exists() {
+        vec![single]
+    } else if index.exists() {
+        sharded(folder, &index)?
+    } else {
+        return Err(WeightsError::NoWeights { folder: folder.to_owned() });
+    };
+    let map = |path: PathBuf| {
+        let io = |source| WeightsError::Io { path: path.clone(), source };
+        let file = File::open(&path).map_err(io)?;
+        // SAFETY: the map is read-only and private to this call; a file that another process cuts
+        // short meanwhile would fault, as it would for every reader of mapped weights.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Ok((path, map))
+    };
+    paths.into_iter().map(map).collect()
+}
+
+/// The shard files named by `model.safetensors.index.json`, each once.
+fn sharded(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = fs::read_to_string(index)
+        .map_err(|source| WeightsError::Io { path: index.to_owned(), source })?;
+    let damaged = |detail: String| WeightsError::Damaged { path: index.to_owned(), detail };
+    let parsed: Index = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let names: std::collections::BTreeSet<String> = parsed.weight_map.into_values().collect();
+    if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+        return Err(damaged(format!("weight_map names `{name}`, which is no plain file name")));
+    }
+    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+}
+
+/// Refuses tensors that the model has no place for.
+fn check_names(
+    folder: &Path,
+    config: &ModelConfig,
+    tensors: &HashMap<String, TensorView<'_>>,
+) -> Result<(), WeightsError> {
+    let mut known = std::collections::HashSet::from([FINAL_NORM.to_owned()]);
+    let mut add = |matrix| known.extend(packed(config, matrix).into_iter().map(|part| part.name));
+    // A tied checkpoint may still carry its head, a copy of the embedding.
+    [Matrix::EmbedTokens, Matrix::LmHead].map(&mut add);
+    for layer in 0..config.num_hidden_layers {
+        [Matrix::QkvProj, Matrix::OProj, Matrix::GateUpProj, Matrix::DownProj]
+            .map(|matrix| add(matrix(layer)));
+    }
+    for layer in 0..config.num_hidden_layers {
+        known.extend(layer_norm_names(layer));
+    }
+    // Older transformers saved the rotary table, which is computed here.
+    let foreign = tensors
+        .keys()
+        .filter(|name| !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq"))
+        .min();
+    match foreign {
+        Some(name) => {
+            Err(WeightsError::Unexpected { folder: folder.to_owned(), name: name.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// One tensor as f32 values, its shape checked.
+fn read_f32(
+    folder: &Path,
+    tensors: &HashMap<String, TensorView<'_>>,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>, WeightsError> {
+    let folder = folder.to_owned();
+    let Some(view) = tensors.get(name) else {
+        return Err(WeightsError::Missing { folder, name: name.to_owned() });
+    };
+    if view.shape() != shape {
+        return Err(WeightsError::Shape {
+            folder,
+            name: name.to_owned(),
+            expected: shape.to_vec(),
+            found: view.shape().to_vec(),
+        });
+    }
+    let bytes = view.data();
+    let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+    match view.dtype() {
+        Dtype::F32 => Ok(bytes
+            .chunks_exact(4)
+            .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+            .collect()),
+        Dtype::F16 => Ok(halves().map(|pair| f16::from_le_bytes(pair).to_f32()).collect()),
+        Dtype::BF16 => Ok(halves().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect()),
+        other => Err(WeightsError::Dtype {
+            folder,
+            name: name.to_owned(),
+            dtype: format!("{other:?}"),
+        }),
+    }
+}
+
+/// The values of a tensor as little-endian f32.
+fn f32_bytes<const D: usize>(tensor: Tensor<D>) -> Vec<u8> {
+    let data = tensor.inner().cast(FloatDType::F32).into_data();
+    data.iter::<f32>().flat_map(f32::to_le_bytes).collect()
+}

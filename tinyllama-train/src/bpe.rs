@@ -1,0 +1,155 @@
+//! Training a byte-level BPE tokenizer (Sennrich et al. 2016, arXiv:1508.07909; bytes as in GPT-2).
+//!
+//! Every byte is a token, so no text is unknown and no `<unk>` is needed. The same texts in the same
+//! order give the same tokenizer.json.
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Tokenizer, models::TrainerWrapper};
+
+use crate::error::DataError;
+
+/// Text of the begin-of-sequence token, id 0.
+pub const BOS_TOKEN: &str = "<s>";
+
+/// Text of the end-of-sequence token, id 1.
+pub const EOS_TOKEN: &str = "</s>";
+
+/// Smallest vocabulary: 256 bytes and the special tokens.
+pub const MIN_VOCAB_SIZE: usize = 256 + 2;
+
+/// Largest vocabulary: the ids of a `u16` token file.
+pub const MAX_VOCAB_SIZE: usize = 1 << 16;
+
+/// Text that training looks at. Pair counts of 16 MiB have settled for vocabularies of a few thousand
+/// tokens, and take seconds instead of minutes.
+pub const SAMPLE_BYTES: usize = 16 << 20;
+
+/// An evenly spaced selection of documents that never exceeds its budget by more than one document.
+///
+/// It keeps every `stride`-th document; when the budget overflows the stride doubles and every other
+/// kept document goes. One pass over a corpus of unknown length, and no randomness.
+#[derive(Clone, Debug)]
+pub struct EvenSample {
+    documents: Vec<String>,
+    bytes: usize,
+    budget_bytes: usize,
+    stride: u64,
+    num_seen: u64,
+}
+
+impl EvenSample {
+    /// An empty sample of at most about `budget_bytes`.
+    pub fn new(budget_bytes: usize) -> Self {
+        Self { documents: Vec::new(), bytes: 0, budget_bytes, stride: 1, num_seen: 0 }
+    }
+
+    /// Offers the next document of the corpus.
+    pub fn offer(&mut self, document: &str) {
+        let index = self.num_seen;
+        self.num_seen += 1;
+        if !index.is_multiple_of(self.stride) {
+            return;
+        }
+        self.bytes += document.len();
+        self.documents.push(document.to_owned());
+        while self.bytes > self.budget_bytes && self.documents.len() > 1 {
+            self.stride *= 2;
+            let mut position = 0;
+            self.documents.retain(|_| {
+                position += 1;
+                position % 2 == 1
+            });
+            self.bytes = self.documents.iter().map(String::len).sum();
+        }
+    }
+
+    /// The documents kept, in corpus order.
+    pub fn documents(&self) -> &[String] {
+        &self.documents
+    }
+}
+
+/// Trains a tokenizer on `texts`: [`BOS_TOKEN`] is 0, [`EOS_TOKEN`] 1, then 256 bytes, then merges.
+///
+/// Text splits into words by GPT-2's pattern, and no space is put in front. Small texts may run out
+/// of pairs that occur twice, and then give fewer than `vocab_size` tokens.
+///
+/// # Errors
+/// `vocab_size` is outside of [`MIN_VOCAB_SIZE`]`..=`[`MAX_VOCAB_SIZE`], or the trainer fails.
+pub fn train_bpe(texts: &[String], vocab_size: usize) -> Result<Tokenizer, DataError> {
+    if !(MIN_VOCAB_SIZE..=MAX_VOCAB_SIZE).contains(&vocab_size) {
+        return Err(DataError::VocabSize { vocab_size, min: MIN_VOCAB_SIZE, max: MAX_VOCAB_SIZE });
+    }
+    let byte_level = ByteLevel::new(false, true, true);
+    let mut tokenizer = Tokenizer::new(BPE::default());
+    tokenizer.with_pre_tokenizer(Some(byte_level));
+    tokenizer.with_decoder(Some(byte_level));
+    let special = |text: &str| AddedToken::from(text, true);
+    let mut trainer = TrainerWrapper::from(
+        BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .show_progress(false)
+            .special_tokens(vec![special(BOS_TOKEN), special(EOS_TOKEN)])
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build(),
+    );
+    tokenizer
+        .train(&mut trainer, texts.iter())
+        .map_err(|error| DataError::TokenizerTraining { message: error.to_string() })?;
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts() -> Vec<String> {
+        (0..200)
+            .map(|i| format!("fn item_{i}(x: u32) -> u32 {{ x + {i} }} // größe {i}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn the_same_texts_give_the_same_file() {
+        let train = || train_bpe(&texts(), 400).unwrap().to_string(false).unwrap();
+        let first = train();
+        for _ in 0..3 {
+            assert_eq!(first, train());
+        }
+    }
+
+    #[test]
+    fn ids_and_round_trip() {
+        let mut tokenizer = train_bpe(&texts(), 300).unwrap();
+        assert_eq!(tokenizer.get_vocab_size(true), 300);
+        assert_eq!(tokenizer.token_to_id(BOS_TOKEN), Some(0));
+        assert_eq!(tokenizer.token_to_id(EOS_TOKEN), Some(1));
+        // Bytes never seen in training, and text that looks like a special token.
+        tokenizer.set_encode_special_tokens(true);
+        for text in ["fn item_7", " lead\t\n\n", "漢字 🦀", "a</s>b", ""] {
+            let ids = tokenizer.encode_fast(text, true).unwrap();
+            assert!(ids.get_ids().iter().all(|&id| id > 1), "{text}");
+            assert_eq!(tokenizer.decode(ids.get_ids(), false).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        for size in [0, MIN_VOCAB_SIZE - 1, MAX_VOCAB_SIZE + 1] {
+            assert!(matches!(train_bpe(&texts(), size), Err(DataError::VocabSize { .. })));
+        }
+    }
+
+    #[test]
+    fn a_sample_is_even_and_bounded() {
+        let mut sample = EvenSample::new(40);
+        for i in 0..1000 {
+            sample.offer(&format!("{i:04}"));
+            assert!(sample.documents().iter().map(String::len).sum::<usize>() <= 40);
+        }
+        let numbers: Vec<usize> = sample.documents().iter().map(|d| d.parse().unwrap()).collect();
+        assert_eq!(numbers, [0, 128, 256, 384, 512, 640, 768, 896]);
+    }
+}
