@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
-use clap::Parser;
+use clap::{Args, Parser};
 use indicatif::ProgressBar;
 use tinyllama_train::{PrepareOptions, SplitSize, TokenizerSource, ValidationSource, prepare_data};
 
@@ -23,7 +22,7 @@ Examples:
         --tokenizer TinyLlama-1.1B-Chat-v1.0/tokenizer.json --out data/tinyllama
   Then:
     pretrain --data data/notes")]
-struct Args {
+struct Flags {
     /// Files and folders to read, in this order
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     input: Vec<PathBuf>,
@@ -32,13 +31,8 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
-    /// Use this tokenizer.json, or the one in this folder
-    #[arg(long, value_name = "PATH", required_unless_present = "train_tokenizer")]
-    tokenizer: Option<PathBuf>,
-
-    /// Train a byte-level BPE tokenizer of N tokens on the input instead
-    #[arg(long, value_name = "N", conflicts_with = "tokenizer")]
-    train_tokenizer: Option<usize>,
+    #[command(flatten)]
+    tokenizer: TokenizerFlags,
 
     /// Share of the documents to hold out, evenly spaced
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
@@ -57,16 +51,30 @@ struct Args {
     limit_documents: Option<u64>,
 }
 
-impl Args {
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct TokenizerFlags {
+    /// Use this tokenizer.json, or the one in this folder
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+
+    /// Train a byte-level BPE tokenizer of N tokens on the input
+    #[arg(long, value_name = "N")]
+    train_tokenizer: Option<usize>,
+}
+
+impl Flags {
     fn into_options(self) -> PrepareOptions {
         PrepareOptions {
             validation: match self.validation.is_empty() {
                 true => ValidationSource::Fraction(self.validation_fraction),
                 false => ValidationSource::Paths(self.validation),
             },
-            tokenizer: match (self.tokenizer, self.train_tokenizer) {
-                (Some(path), _) => TokenizerSource::Path(path),
-                (None, size) => TokenizerSource::Train { vocab_size: size.unwrap_or_default() },
+            tokenizer: match self.tokenizer {
+                TokenizerFlags { tokenizer: Some(path), .. } => TokenizerSource::Path(path),
+                TokenizerFlags { train_tokenizer, .. } => TokenizerSource::Train {
+                    vocab_size: train_tokenizer.expect("clap requires one of the two flags"),
+                },
             },
             inputs: self.input,
             text_key: self.text_key,
@@ -77,9 +85,9 @@ impl Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    let options = Args::parse().into_options();
+    let options = Flags::parse().into_options();
     let start = Instant::now();
-    let prepared = prepare_data(&options, &ProgressBar::new(0)).context("preparing data")?;
+    let prepared = prepare_data(&options, &ProgressBar::new(0))?;
     let bad_rows = &prepared.bad_rows;
     if bad_rows.count > 0 {
         eprintln!("{} rows could not be used; the first of them:", bad_rows.count);

@@ -140,7 +140,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<TinyLlama, WeightsError> {
 /// # Errors
 /// When a file cannot be written.
 pub fn save(model: &TinyLlama, folder: &Path) -> Result<(), WeightsError> {
-    let config = model.config();
+    let config = &ModelConfig { torch_dtype: "float32".to_owned(), ..model.config().clone() };
     let config_path = folder.join("config.json");
     fs::write(&config_path, config.to_json())
         .map_err(|source| WeightsError::Io { path: config_path, source })?;
@@ -275,16 +275,18 @@ fn check_names(
     tensors: &HashMap<String, TensorView<'_>>,
 ) -> Result<(), WeightsError> {
     let mut known = std::collections::HashSet::from([FINAL_NORM.to_owned()]);
-    let mut add = |matrix| known.extend(packed(config, matrix).into_iter().map(|part| part.name));
     // A tied checkpoint may still carry its head, a copy of the embedding.
-    [Matrix::EmbedTokens, Matrix::LmHead].map(&mut add);
-    for layer in 0..config.num_hidden_layers {
-        [Matrix::QkvProj, Matrix::OProj, Matrix::GateUpProj, Matrix::DownProj]
-            .map(|matrix| add(matrix(layer)));
-    }
+    let mut matrices = vec![Matrix::EmbedTokens, Matrix::LmHead];
     for layer in 0..config.num_hidden_layers {
         known.extend(layer_norm_names(layer));
+        matrices.extend([
+            Matrix::QkvProj(layer),
+            Matrix::OProj(layer),
+            Matrix::GateUpProj(layer),
+            Matrix::DownProj(layer),
+        ]);
     }
+    known.extend(matrices.into_iter().flat_map(|matrix| packed(config, matrix)).map(|p| p.name));
     // Older transformers saved the rotary table, which is computed here.
     let foreign = tensors
         .keys()

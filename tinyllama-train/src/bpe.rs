@@ -78,9 +78,7 @@ impl EvenSample {
 /// # Errors
 /// `vocab_size` is outside of [`MIN_VOCAB_SIZE`]`..=`[`MAX_VOCAB_SIZE`], or the trainer fails.
 pub fn train_bpe(texts: &[String], vocab_size: usize) -> Result<Tokenizer, DataError> {
-    if !(MIN_VOCAB_SIZE..=MAX_VOCAB_SIZE).contains(&vocab_size) {
-        return Err(DataError::VocabSize { vocab_size, min: MIN_VOCAB_SIZE, max: MAX_VOCAB_SIZE });
-    }
+    check_vocab_size(vocab_size)?;
     let byte_level = ByteLevel::new(false, true, true);
     let mut tokenizer = Tokenizer::new(BPE::default());
     tokenizer.with_pre_tokenizer(Some(byte_level));
@@ -99,6 +97,14 @@ pub fn train_bpe(texts: &[String], vocab_size: usize) -> Result<Tokenizer, DataE
         .train(&mut trainer, texts.iter())
         .map_err(|error| DataError::TokenizerTraining { message: error.to_string() })?;
     Ok(tokenizer)
+}
+
+/// For callers that read a corpus first, so that a mistake shows before the wait.
+pub(crate) fn check_vocab_size(vocab_size: usize) -> Result<(), DataError> {
+    if (MIN_VOCAB_SIZE..=MAX_VOCAB_SIZE).contains(&vocab_size) {
+        return Ok(());
+    }
+    Err(DataError::VocabSize { vocab_size, min: MIN_VOCAB_SIZE, max: MAX_VOCAB_SIZE })
 }
 
 #[cfg(test)]

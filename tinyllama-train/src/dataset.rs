@@ -172,7 +172,10 @@ mod tests {
         let staged = StagedFolder::create(&target).unwrap();
         fs::write(staged.path().join("file"), "x").unwrap();
         staged.commit().unwrap();
-        assert_eq!(sorted_entries(&dir.path().join("deep")).unwrap(), [target.clone()]);
+        assert_eq!(
+            sorted_entries(&dir.path().join("deep")).unwrap(),
+            std::slice::from_ref(&target)
+        );
         assert!(target.join("file").exists());
 
         let error = StagedFolder::create(&target).unwrap_err();

@@ -6,32 +6,59 @@
 //!
 //! Shape letters are those of `tinyllama-model`: B batch, T sequence length, V vocabulary, R = B·T.
 
+mod baselines;
 mod batch;
 mod bpe;
+mod checkpoint;
+mod config;
 mod corpus;
 mod dataset;
+mod documents;
 mod error;
+mod learner;
+mod lines;
 mod loader;
+mod metrics;
+mod monitor;
 mod ngram;
+mod optimizer;
 mod packer;
 mod permutation;
 mod prepare;
 mod registry;
+mod run;
+mod schedule;
 mod shards;
-mod sources;
+mod source;
+mod train_error;
+mod trainer;
+mod training_data;
 
+pub use baselines::{Baselines, held_out_batches};
 pub use batch::{Batch, IGNORE_INDEX};
 pub use bpe::{
     BOS_TOKEN, EOS_TOKEN, EvenSample, MAX_VOCAB_SIZE, MIN_VOCAB_SIZE, SAMPLE_BYTES, train_bpe,
 };
+pub use checkpoint::{LoadedCheckpoint, RunFolder, TokenizerFiles, TrainerState};
+pub use config::TrainConfig;
 pub use corpus::{CorpusDocument, CorpusSummary, HELD_OUT_ONE_IN, MAX_FILE_BYTES, RegistryCorpus};
 pub use dataset::{
     DESCRIPTION_FILE, DatasetDescription, RegistryDescription, RegistryKey, TOKENIZER_FILE,
 };
+pub use documents::{BadRows, Documents, Sources, TEXT_KEYS, TEXT_PIECE_BYTES};
 pub use error::DataError;
+pub use learner::{LearnerBatch, LearnerLlama, LearnerOutput, WindowBatcher, WindowDataset};
 pub use loader::{Loader, LoaderState};
+pub use metrics::{FinalRecord, MetricsFile, StepRecord};
+pub use monitor::Monitor;
 pub use ngram::{BigramCounts, KneserNeyBigram, NextTokenModel, Unigram};
+pub use optimizer::{AdamW, AdamWConfig, Moments, global_norm};
 pub use prepare::{PrepareOptions, PreparedData, TokenizerSource, ValidationSource, prepare_data};
 pub use registry::{PreparedCorpus, prepare_registry_corpus};
+pub use run::{RunContext, RunOutcome, run};
+pub use schedule::Schedule;
 pub use shards::{MAX_SHARD_TOKENS, ShardWriter, Split, SplitSize, TokenFormat, TokenShards};
-pub use sources::{BadRows, Documents, Sources, TEXT_KEYS, TEXT_PIECE_BYTES};
+pub use source::{BatchSource, ShardSource};
+pub use train_error::{SourceError, TrainError};
+pub use trainer::{Position, StepReport, Trainer, nll};
+pub use training_data::TrainingData;

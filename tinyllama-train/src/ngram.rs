@@ -82,8 +82,7 @@ impl BigramCounts {
     /// # Errors
     /// A token is not in the vocabulary.
     pub fn of_shards(shards: &TokenShards) -> Result<Self, DataError> {
-        // No token lies outside of an empty vocabulary's only id: reading reports it before counting.
-        let mut counts = Self::new((shards.format().vocab_size as usize).max(1));
+        let mut counts = Self::new(shards.format().vocab_size as usize);
         let num_tokens = shards.size().num_tokens;
         let mut chunk = Vec::new();
         let mut start = 0;

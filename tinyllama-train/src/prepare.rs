@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use tinyllama_model::Tokenizer;
 
-use crate::bpe::{EvenSample, SAMPLE_BYTES, train_bpe};
+use crate::bpe::{EvenSample, SAMPLE_BYTES, check_vocab_size, train_bpe};
 use crate::dataset::{DatasetDescription, StagedFolder};
+use crate::documents::{BadRows, Sources};
 use crate::error::DataError;
 use crate::packer::Packer;
 use crate::shards::Split;
-use crate::sources::{BadRows, Sources};
 
 /// What [`prepare_data`] does.
 #[derive(Clone, Debug)]
@@ -75,6 +75,9 @@ pub fn prepare_data(
         && !(value > 0.0 && value < 1.0)
     {
         return Err(DataError::ValidationFraction { value });
+    }
+    if let TokenizerSource::Train { vocab_size } = options.tokenizer {
+        check_vocab_size(vocab_size)?;
     }
     let sources = Sources::find(&options.inputs)?;
     let validation_sources = match &options.validation {
@@ -164,10 +167,10 @@ impl PrepareOptions {
 /// Shows a new pass over `total_bytes` on the bar.
 pub(crate) fn start_pass(progress: &ProgressBar, name: &'static str, total_bytes: u64) {
     let template = "{msg:20} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
-    progress.set_style(ProgressStyle::with_template(template).expect("a constant template"));
-    progress.set_message(name);
     progress.set_length(total_bytes);
     progress.reset();
+    progress.set_message(name);
+    progress.set_style(ProgressStyle::with_template(template).expect("a constant template"));
 }
 
 /// Trains on `sample` with the bar saying so.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 
-use crate::bpe::{EvenSample, SAMPLE_BYTES};
+use crate::bpe::{EvenSample, SAMPLE_BYTES, check_vocab_size};
 use crate::corpus::RegistryCorpus;
 use crate::dataset::{
     DatasetDescription, RegistryDescription, RegistryKey, StagedFolder, remove_dataset,
@@ -49,6 +49,7 @@ pub fn prepare_registry_corpus(
     vocab_size: usize,
     progress: &ProgressBar,
 ) -> Result<PreparedCorpus, DataError> {
+    check_vocab_size(vocab_size)?;
     let key = RegistryKey {
         rules_version: RULES_VERSION,
         lock_sha256: corpus.lock_sha256().to_owned(),
@@ -66,7 +67,7 @@ pub fn prepare_registry_corpus(
         remove_dataset(out_folder)?;
     }
     let staged = StagedFolder::create(out_folder)?;
-    progress.set_message("reading packages");
+    start_pass(progress, "reading packages", 0);
     let mut sample = EvenSample::new(SAMPLE_BYTES);
     let summary = corpus.for_each(|document| {
         if document.split == Split::Train {

@@ -1,3 +1,5 @@
+use std::fs;
+
 use super::*;
 
 fn format(vocab_size: u32) -> TokenFormat {
@@ -71,6 +73,7 @@ fn damaged_files_are_refused() {
     check_refused(|bytes| bytes[0] = b'X', &["magic", "XLTOKENS", "TLTOKENS"]);
     check_refused(|bytes| bytes[8] = 9, &["version is 9, expected 1", "prepare_data"]);
     check_refused(|bytes| bytes[12] = 4, &["bytes per token is 4, expected 2", "500"]);
+    check_refused(|bytes| bytes[40..44].fill(0), &["vocabulary size is 0"]);
     check_refused(|bytes| bytes[48..50].fill(0xee), &["ends documents", "500"]);
     // A length that would overflow, and would exhaust memory if it were believed.
     check_refused(|bytes| bytes[16..24].fill(0xff), &["18446744073709551615 tokens"]);

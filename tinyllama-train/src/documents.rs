@@ -317,7 +317,9 @@ fn next_piece(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 
 /// The text of a JSON object, under the first of `text_keys` it has.
 fn json_text(line: &[u8], text_keys: &[String]) -> Row {
-    let row: serde_json::Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    // Without its end the line is one line, and only the column tells where the mistake is.
+    let row: serde_json::Value = serde_json::from_slice(line.trim_ascii_end())
+        .map_err(|error| error.to_string().replace(" at line 1 column ", " at column "))?;
     let serde_json::Value::Object(mut object) = row else {
         return Err("the line is no JSON object".into());
     };

@@ -1,0 +1,129 @@
+//! TinyLlama for burn-train's own `Learner`: everything a `SupervisedTraining` asks of a model and of
+//! its data. The project's [`Trainer`](crate::Trainer) does not use it.
+
+use std::sync::Arc;
+
+use burn::data::dataloader::batcher::Batcher;
+use burn::data::dataset::{Dataset, DatasetError};
+use burn::module::Module;
+use burn::tensor::{Device, ExecutionError, Int, Tensor};
+use burn_train::metric::{Adaptor, LossInput};
+use burn_train::{InferenceStep, ItemLazy, TrainOutput, TrainStep};
+use tinyllama_model::TinyLlama;
+
+use crate::batch::Batch;
+use crate::shards::TokenShards;
+
+/// A model that burn-train can train.
+#[derive(Module, Debug)]
+pub struct LearnerLlama {
+    /// The model itself.
+    pub model: TinyLlama,
+}
+
+/// Inputs `[B, T]` and targets `[R]` on the device they were made for.
+#[derive(Clone, Debug)]
+pub struct LearnerBatch {
+    inputs: Tensor<2, Int>,
+    targets: Tensor<1, Int>,
+    num_targets: usize,
+}
+
+/// Mean loss of a batch `[1]`, in nats.
+#[derive(Clone, Debug)]
+pub struct LearnerOutput {
+    loss: Tensor<1>,
+}
+
+impl LearnerLlama {
+    fn loss(&self, batch: LearnerBatch) -> Tensor<1> {
+        let logits = self.model.forward(batch.inputs, None); // [B, T, V]
+        let [b, t, v] = logits.dims();
+        let nll = kernels_cubecl::cross_entropy(logits.reshape([b * t, v]), batch.targets);
+        nll.sum().div_scalar(batch.num_targets.max(1) as f64)
+    }
+}
+
+impl TrainStep for LearnerLlama {
+    type Input = LearnerBatch;
+    type Output = LearnerOutput;
+
+    fn step(&self, batch: LearnerBatch) -> TrainOutput<LearnerOutput> {
+        let loss = self.loss(batch);
+        let gradients = loss.backward();
+        TrainOutput::new(self, gradients, LearnerOutput { loss: loss.inner() })
+    }
+}
+
+impl InferenceStep for LearnerLlama {
+    type Input = LearnerBatch;
+    type Output = LearnerOutput;
+
+    fn step(&self, batch: LearnerBatch) -> LearnerOutput {
+        LearnerOutput { loss: self.loss(batch) }
+    }
+}
+
+impl ItemLazy for LearnerOutput {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        Ok(self)
+    }
+}
+
+impl Adaptor<LossInput> for LearnerOutput {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.loss.clone())
+    }
+}
+
+/// The windows of a split as a dataset: item `i` is T + 1 tokens.
+#[derive(Clone, Debug)]
+pub struct WindowDataset {
+    shards: Arc<TokenShards>,
+    sequence_tokens: usize,
+    num_windows: usize,
+}
+
+impl WindowDataset {
+    /// At most the first `max_windows` windows.
+    ///
+    /// # Panics
+    /// When `sequence_tokens` is zero.
+    pub fn new(shards: Arc<TokenShards>, sequence_tokens: usize, max_windows: usize) -> Self {
+        let available = shards.size().num_tokens.saturating_sub(1) / sequence_tokens as u64;
+        let num_windows = usize::try_from(available).unwrap_or(usize::MAX).min(max_windows);
+        Self { shards, sequence_tokens, num_windows }
+    }
+}
+
+impl Dataset<Vec<u32>> for WindowDataset {
+    fn get(&self, index: usize) -> Result<Vec<u32>, DatasetError> {
+        assert!(index < self.num_windows, "window {index} of {}", self.num_windows);
+        let mut window = Vec::with_capacity(self.sequence_tokens + 1);
+        let start = (index * self.sequence_tokens) as u64;
+        self.shards
+            .read(start, self.sequence_tokens + 1, &mut window)
+            .map_err(DatasetError::new)?;
+        Ok(window)
+    }
+
+    fn len(&self) -> usize {
+        self.num_windows
+    }
+}
+
+/// Stacks windows into a [`LearnerBatch`].
+#[derive(Clone, Copy, Debug)]
+pub struct WindowBatcher;
+
+impl Batcher<Vec<u32>, LearnerBatch> for WindowBatcher {
+    fn batch(&self, windows: Vec<Vec<u32>>, device: &Device) -> LearnerBatch {
+        let sequence_tokens = windows.first().map_or(0, |window| window.len().saturating_sub(1));
+        let batch = Batch::from_windows(&windows.concat(), sequence_tokens);
+        LearnerBatch {
+            inputs: batch.inputs(device),
+            targets: batch.targets(device),
+            num_targets: batch.num_targets(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! burn-train's renderer traits on plain lines, for pipes, files and CI.
+
+use std::time::{Duration, Instant};
+
+use burn::data::dataloader::Progress;
+use burn_train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn_train::metric::{MetricDefinition, MetricEntry, MetricId};
+use burn_train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation,
+    MetricsRendererTraining,
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Lines come no faster than this, except the first and the last.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
+
+const BAR_TEMPLATE: &str = "{bar:32} {pos}/{len} steps, {eta} left";
+
+/// Prints a line of metrics every few seconds to stdout, and keeps a bar on stderr if that is a
+/// terminal.
+pub(crate) struct LineRenderer {
+    definitions: Vec<MetricDefinition>,
+    /// Values since the last line.
+    values: Vec<(MetricId, String)>,
+    last_line: Option<Instant>,
+    bar: ProgressBar,
+}
+
+impl LineRenderer {
+    pub(crate) fn new() -> Self {
+        let style = ProgressStyle::with_template(BAR_TEMPLATE).expect("a constant template parses");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(style);
+        Self { definitions: Vec::new(), values: Vec::new(), last_line: None, bar }
+    }
+
+    fn name(&self, id: &MetricId) -> String {
+        let definition = self.definitions.iter().find(|definition| definition.metric_id == *id);
+        definition.map_or_else(String::new, |definition| definition.name.to_lowercase())
+    }
+
+    fn print(&self, line: &str) {
+        self.bar.suspend(|| println!("{line}"));
+    }
+}
+
+fn entry(state: MetricState) -> MetricEntry {
+    match state {
+        MetricState::Generic(entry) | MetricState::Numeric(entry, _) => entry,
+    }
+}
+
+impl MetricsRendererTraining for LineRenderer {
+    fn update_train(&mut self, state: MetricState) {
+        let MetricEntry { metric_id, serialized_entry } = entry(state);
+        self.values.retain(|(id, _)| *id != metric_id);
+        self.values.push((metric_id, serialized_entry.formatted));
+    }
+
+    fn update_valid(&mut self, state: MetricState) {
+        let MetricEntry { metric_id, serialized_entry } = entry(state);
+        let name = self.name(&metric_id);
+        self.print(&format!("  held-out {name} {}", serialized_entry.formatted));
+    }
+}
+
+impl TrainingProgressLogger for LineRenderer {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, label: Option<&str>) {
+        if let Some(label) = label {
+            self.print(label);
+        }
+    }
+
+    fn update_epoch(&mut self, _epoch: usize) {}
+
+    fn start_split(&mut self, _split: &str, progress: &Progress) {
+        if let Some(total) = progress.total {
+            self.bar.set_length(total as u64);
+        }
+        self.bar.set_position(progress.items_processed as u64);
+        self.bar.reset_eta();
+    }
+
+    fn update_split(&mut self, progress: &Progress) {
+        self.bar.set_position(progress.items_processed as u64);
+        let is_last = progress.total == Some(progress.items_processed);
+        if !is_last && self.last_line.is_some_and(|last| last.elapsed() < MIN_INTERVAL) {
+            return;
+        }
+        self.last_line = Some(Instant::now());
+        let values: Vec<String> = std::mem::take(&mut self.values)
+            .into_iter()
+            .map(|(id, value)| format!("{} {value}", self.name(&id)))
+            .collect();
+        self.print(&format!("step {progress}  {}", values.join("  ")));
+    }
+
+    fn end_split(&mut self, _progress: &Progress) {
+        self.bar.finish_and_clear();
+    }
+
+    fn end(&mut self) {}
+
+    fn log_event_training(&mut self, event: String) {
+        self.print(&format!("  {event}"));
+    }
+}
+
+/// Evaluation runs of burn-train's own `Evaluator` are not part of a training run.
+impl MetricsRendererEvaluation for LineRenderer {
+    fn update_test(&mut self, name: EvaluationName, state: MetricState) {
+        let MetricEntry { metric_id, serialized_entry } = entry(state);
+        let metric = self.name(&metric_id);
+        self.print(&format!("  {} {metric} {}", name.as_str(), serialized_entry.formatted));
+    }
+}
+
+impl EvaluationProgressLogger for LineRenderer {
+    fn start_global_progress(&mut self, _total_tests: usize) {}
+
+    fn start_test(&mut self, _name: &str, _progress: &Progress) {}
+
+    fn update_test_progress(&mut self, _progress: &Progress) {}
+
+    fn end_test(&mut self, _progress: &Progress) {}
+
+    fn end_global_progress(&mut self) {}
+
+    fn log_event_evaluation(&mut self, event: String) {
+        self.print(&format!("  {event}"));
+    }
+}
+
+impl MetricsRenderer for LineRenderer {
+    fn manual_close(&mut self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn register_metric(&mut self, definition: MetricDefinition) {
+        self.definitions.push(definition);
+    }
+}

@@ -1,0 +1,104 @@
+//! Where a trainer's batches come from: the one thing in which pretraining and fine-tuning differ.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::batch::Batch;
+use crate::loader::{Loader, LoaderState};
+use crate::shards::TokenShards;
+use crate::train_error::SourceError;
+
+/// An endless stream of batches that can be continued from a saved state.
+pub trait BatchSource {
+    /// The next `num_sequences` sequences.
+    ///
+    /// # Errors
+    /// The data cannot be read.
+    fn next_batch(&mut self, num_sequences: usize) -> Result<Batch, SourceError>;
+
+    /// Where the next batch starts, for a checkpoint.
+    fn state(&self) -> Value;
+
+    /// Continues where [`state`](Self::state) was taken.
+    ///
+    /// # Errors
+    /// The state is of another source or of other data.
+    fn restore(&mut self, state: &Value) -> Result<(), SourceError>;
+
+    /// Tokens after which the data repeats, if that is known.
+    fn epoch_tokens(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Pretraining: shuffled windows of T tokens from token files.
+#[derive(Clone, Debug)]
+pub struct ShardSource {
+    shards: Arc<TokenShards>,
+    sequence_tokens: usize,
+    loader: Loader,
+}
+
+/// The loader's position, with what makes it meaningful.
+#[derive(Serialize, Deserialize)]
+struct ShardState {
+    tokenizer_fingerprint: String,
+    num_tokens: u64,
+    loader: LoaderState,
+}
+
+impl ShardSource {
+    /// Starts at the beginning of the order that `seed` chooses.
+    ///
+    /// # Errors
+    /// The split is too small for one window.
+    ///
+    /// # Panics
+    /// When `sequence_tokens` is zero.
+    pub fn new(
+        shards: Arc<TokenShards>,
+        sequence_tokens: usize,
+        seed: u64,
+    ) -> Result<Self, crate::DataError> {
+        let state = LoaderState { seed, position: 0 };
+        let loader = Loader::new(shards.clone(), sequence_tokens, state)?;
+        Ok(Self { shards, sequence_tokens, loader })
+    }
+}
+
+impl BatchSource for ShardSource {
+    fn next_batch(&mut self, num_sequences: usize) -> Result<Batch, SourceError> {
+        Ok(self.loader.next_batch(num_sequences)?)
+    }
+
+    fn state(&self) -> Value {
+        let state = ShardState {
+            tokenizer_fingerprint: self.shards.format().fingerprint.clone(),
+            num_tokens: self.shards.size().num_tokens,
+            loader: self.loader.state(),
+        };
+        serde_json::to_value(state).expect("plain fields serialize")
+    }
+
+    fn restore(&mut self, state: &Value) -> Result<(), SourceError> {
+        let saved = ShardState::deserialize(state)?;
+        let (format, size) = (self.shards.format(), self.shards.size());
+        if saved.tokenizer_fingerprint != format.fingerprint || saved.num_tokens != size.num_tokens
+        {
+            let message = format!(
+                "the data set has {} tokens (tokenizer {}), the run was started on {} (tokenizer {}); \
+                 name that data set with --data",
+                size.num_tokens, format.fingerprint, saved.num_tokens, saved.tokenizer_fingerprint
+            );
+            return Err(message.into());
+        }
+        self.loader = Loader::new(self.shards.clone(), self.sequence_tokens, saved.loader)?;
+        Ok(())
+    }
+
+    fn epoch_tokens(&self) -> Option<u64> {
+        Some(self.loader.num_windows() * self.sequence_tokens as u64)
+    }
+}

@@ -1,0 +1,210 @@
+//! One optimizer step after the other.
+//!
+//! The loss of a step is the mean over all targets of all its micro-batches, as if they were one
+//! batch: each micro-batch contributes `sum(nll) / total targets`, so its gradient has the right
+//! weight however many targets are masked. The step's micro-batches are read first for that total.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use serde_json::Value;
+use tinyllama_model::{FlatParameters, TinyLlama};
+
+use crate::batch::Batch;
+use crate::config::TrainConfig;
+use crate::optimizer::{AdamW, Moments, global_norm};
+use crate::source::BatchSource;
+use crate::train_error::TrainError;
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Tokens read by all steps so far, padding included.
+    pub tokens: u64,
+    /// Mean negative log-likelihood of the step's targets before the update, in nats.
+    pub loss: f64,
+    /// Learning rate of the update.
+    pub lr: f64,
+    /// Global norm of the gradient before clipping.
+    pub grad_norm: f64,
+}
+
+/// How far a run is, for a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position {
+    /// Steps done.
+    pub step: u64,
+    /// Tokens read.
+    pub tokens: u64,
+    /// State of the [`BatchSource`].
+    pub source: Value,
+}
+
+/// A model in training with everything that changes along with it.
+#[derive(Debug)]
+pub struct Trainer<S> {
+    config: TrainConfig,
+    device: Device,
+    model: TinyLlama,
+    parameters: FlatParameters,
+    optimizer: AdamW,
+    source: S,
+    step: u64,
+    tokens: u64,
+}
+
+impl<S: BatchSource> Trainer<S> {
+    /// Starts a run with the given weights.
+    ///
+    /// # Errors
+    /// The settings do not fit each other.
+    pub fn new(config: TrainConfig, model: TinyLlama, source: S) -> Result<Self, TrainError> {
+        config.validate()?;
+        let device = model.embed_tokens.val().device().inner();
+        let parameters = FlatParameters::from_model(&model);
+        let optimizer = AdamW::new(config.adamw(), &parameters);
+        let model = parameters.install(model.train());
+        Ok(Self { config, device, model, parameters, optimizer, source, step: 0, tokens: 0 })
+    }
+
+    /// Continues a run: `model` and `moments` as saved at `position`.
+    ///
+    /// # Errors
+    /// The settings do not fit each other, or the source cannot continue there.
+    pub fn resume(
+        config: TrainConfig,
+        model: TinyLlama,
+        source: S,
+        moments: Vec<Moments>,
+        position: &Position,
+    ) -> Result<Self, TrainError> {
+        let mut trainer = Self::new(config, model, source)?;
+        trainer
+            .source
+            .restore(&position.source)
+            .map_err(|error| TrainError::SourceState { message: error.to_string() })?;
+        trainer.optimizer = AdamW::from_moments(trainer.config.adamw(), moments, position.step);
+        (trainer.step, trainer.tokens) = (position.step, position.tokens);
+        Ok(trainer)
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
+    /// The model without autodiff, for evaluation and saving.
+    pub fn model(&self) -> TinyLlama {
+        self.model.valid()
+    }
+
+    /// The flat buffers behind the model's parameters.
+    pub fn parameters(&self) -> &FlatParameters {
+        &self.parameters
+    }
+
+    /// The optimizer's state.
+    pub fn optimizer(&self) -> &AdamW {
+        &self.optimizer
+    }
+
+    /// Where the batches come from.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// How far the run is.
+    pub fn position(&self) -> Position {
+        Position { step: self.step, tokens: self.tokens, source: self.source.state() }
+    }
+
+    /// Whether all steps are done.
+    pub fn is_finished(&self) -> bool {
+        self.step >= self.config.max_steps
+    }
+
+    /// Reads a batch, computes its gradient and updates the model.
+    ///
+    /// # Errors
+    /// The data cannot be read, has no target, or the loss or gradient is not finite; the model is
+    /// then as it was before.
+    pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        let step = self.step + 1;
+        let batches = (0..self.config.grad_accum_steps())
+            .map(|_| self.source.next_batch(self.config.micro_batch_size))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| TrainError::Source { source })?;
+        let (loss, gradients) =
+            loss_and_gradients(&self.model, &self.parameters, &batches, &self.device)
+                .ok_or(TrainError::NoTargets { step })?;
+        let grad_norm = global_norm(&gradients);
+        for (quantity, value) in [("loss", loss), ("gradient norm", grad_norm)] {
+            if !value.is_finite() {
+                return Err(TrainError::NotFinite { step, quantity, value });
+            }
+        }
+        let lr = self.config.schedule().lr(self.step);
+        self.optimizer.update(&mut self.parameters, gradients, grad_norm, lr);
+        self.model = self.parameters.install(self.model.clone());
+        self.step = step;
+        self.tokens += batches.iter().map(num_tokens).sum::<u64>();
+        Ok(StepReport { step, tokens: self.tokens, loss, lr, grad_norm })
+    }
+
+    /// Mean negative log-likelihood of all targets of `batches`, in nats; `None` without a target.
+    pub fn evaluate(&self, batches: &[Batch]) -> Option<f64> {
+        let model = self.model();
+        let sum: f64 = batches.iter().map(|batch| scalar(nll(&model, batch, &self.device))).sum();
+        let num_targets: usize = batches.iter().map(Batch::num_targets).sum();
+        (num_targets > 0).then(|| sum / num_targets as f64)
+    }
+}
+
+/// Summed negative log-likelihood of a batch's targets on `device`, in nats: `[1]`.
+pub fn nll(model: &TinyLlama, batch: &Batch, device: &Device) -> Tensor<1> {
+    let logits = model.forward(batch.inputs(device), None); // [B, T, V]
+    let [b, t, v] = logits.dims();
+    kernels_cubecl::cross_entropy(logits.reshape([b * t, v]), batch.targets(device)).sum()
+}
+
+/// Loss and flat gradients of all `batches` together; `None` without a target. `device` has no
+/// autodiff.
+fn loss_and_gradients(
+    model: &TinyLlama,
+    parameters: &FlatParameters,
+    batches: &[Batch],
+    device: &Device,
+) -> Option<(f64, Vec<Tensor<1>>)> {
+    let num_targets: usize = batches.iter().map(Batch::num_targets).sum();
+    if num_targets == 0 {
+        return None;
+    }
+    let autodiff = device.clone().autodiff();
+    let mut losses = Vec::with_capacity(batches.len());
+    let mut sums: Option<Vec<Tensor<1>>> = None;
+    for batch in batches {
+        let loss = nll(model, batch, &autodiff).div_scalar(num_targets as f64);
+        let mut gradients = loss.backward();
+        let gradients = parameters.gather_gradients(model, &mut gradients);
+        sums = Some(match sums {
+            None => gradients,
+            Some(sums) => sums.into_iter().zip(gradients).map(|(sum, g)| sum + g).collect(),
+        });
+        losses.push(loss.inner());
+    }
+    // Read only now, so that a device works on while the next micro-batch is prepared.
+    let loss = losses.into_iter().map(scalar).sum();
+    sums.map(|gradients| (loss, gradients))
+}
+
+fn num_tokens(batch: &Batch) -> u64 {
+    (batch.batch_size() * batch.sequence_tokens()) as u64
+}
+
+fn scalar(tensor: Tensor<1>) -> f64 {
+    tensor.into_scalar::<f64>()
+}
+
+#[cfg(test)]
+mod tests;
