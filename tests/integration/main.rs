@@ -1,3 +1,4 @@
 //! The integration tests: one binary, one module for each promise that spans crates.
 
+mod reference_logits; // Our logits, loss, gradients, greedy ids and KV cache are Hugging Face's.
 mod tidy; // The tree itself: file sizes, leftovers, one-way dependencies, the two READMEs.

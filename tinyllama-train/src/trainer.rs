@@ -207,4 +207,4 @@ fn scalar(tensor: Tensor<1>) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,206 @@
+//! A conversation that stays in the KV cache.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::AtomicBool;
+
+use tinyllama_model::{ChatTemplate, Message, Role};
+
+use crate::context::Context;
+use crate::error::InferError;
+use crate::generate::{Generation, Request, generate_text};
+use crate::loaded::LoadedModel;
+use crate::sampling::{Sampler, Sampling};
+use crate::stop::StopRules;
+
+/// What a caller sees while an answer is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChatEvent<'a> {
+    /// The conversation no longer fits: this many of its oldest messages were forgotten.
+    Forgot {
+        /// Questions and answers.
+        messages: usize,
+    },
+    /// A piece of the answer.
+    Text(&'a str),
+}
+
+/// A conversation with one model.
+///
+/// Each question is asked with the whole conversation, rendered by the chat template. The tokens it
+/// has in common with what the model has read already are not computed again.
+#[derive(Debug)]
+pub struct ChatSession<'a> {
+    loaded: &'a LoadedModel,
+    template: ChatTemplate,
+    context: Context<'a>,
+    stop: StopRules,
+    sampler: Sampler,
+    max_new_tokens: usize,
+    system: Option<String>,
+    /// Questions and answers in turn.
+    turns: Vec<Message>,
+}
+
+impl<'a> ChatSession<'a> {
+    /// An empty conversation by the model's own template, or else by guanaco's, which this project's
+    /// fine-tuning uses.
+    ///
+    /// # Errors
+    /// A sampling setting is outside of its range, or `max_new_tokens` is 0.
+    pub fn new(
+        loaded: &'a LoadedModel,
+        sampling: Sampling,
+        max_new_tokens: usize,
+    ) -> Result<Self, InferError> {
+        let template = loaded.chat_template.clone().unwrap_or_else(ChatTemplate::guanaco);
+        let mut token_ids = loaded.stop_token_ids.clone();
+        token_ids.extend(template.stop_token_ids(&loaded.tokenizer));
+        let strings = template.stop_strings().into_iter().map(str::to_owned).collect();
+        let mut session = Self {
+            loaded,
+            template,
+            context: Context::new(&loaded.model),
+            stop: StopRules { token_ids, strings },
+            sampler: Sampler::new(sampling)?,
+            max_new_tokens: 1,
+            system: None,
+            turns: Vec::new(),
+        };
+        session.set_max_new_tokens(max_new_tokens)?;
+        Ok(session)
+    }
+
+    /// Asks `question` and returns the answer, which becomes part of the conversation even if it was
+    /// cancelled. Its text has no white space around it.
+    ///
+    /// Where the conversation leaves too little room for an answer, the oldest turns are forgotten.
+    ///
+    /// # Errors
+    /// The question alone does not fit, or the template refuses it; the conversation stays as it was.
+    pub fn ask(
+        &mut self,
+        question: &str,
+        cancel: &AtomicBool,
+        mut on_event: impl FnMut(ChatEvent<'_>),
+    ) -> Result<Generation, InferError> {
+        let mut turns = self.turns.clone();
+        turns.push(Message::user(question));
+        let (prompt_ids, forgotten) = self.fit(&mut turns)?;
+        if forgotten > 0 {
+            on_event(ChatEvent::Forgot { messages: forgotten });
+        }
+        let request = Request {
+            prompt_ids: &prompt_ids,
+            max_new_tokens: self.max_new_tokens,
+            stop: &self.stop,
+            cancel,
+        };
+        let tokenizer = &self.loaded.tokenizer;
+        let mut begun = false;
+        // Templates end with `Assistant:` or a newline, and models begin with the space after it.
+        let on_text = |piece: &str| {
+            let piece = if begun { piece } else { piece.trim_start() };
+            begun |= !piece.is_empty();
+            if begun {
+                on_event(ChatEvent::Text(piece));
+            }
+        };
+        let mut generation =
+            generate_text(&mut self.context, tokenizer, &request, &mut self.sampler, on_text)?;
+        generation.text = generation.text.trim().to_owned();
+        turns.push(Message::assistant(&generation.text));
+        self.turns = turns;
+        Ok(generation)
+    }
+
+    /// Sets the instructions in front of the conversation, or removes them.
+    pub fn set_system(&mut self, system: Option<String>) {
+        self.system = system;
+    }
+
+    /// Changes the sampling; its random numbers start anew.
+    ///
+    /// # Errors
+    /// A setting is outside of its range.
+    pub fn set_sampling(&mut self, sampling: Sampling) -> Result<(), InferError> {
+        self.sampler = Sampler::new(sampling)?;
+        Ok(())
+    }
+
+    /// Changes how long an answer may be.
+    ///
+    /// # Errors
+    /// The length is 0.
+    pub fn set_max_new_tokens(&mut self, max_new_tokens: usize) -> Result<(), InferError> {
+        if max_new_tokens == 0 {
+            return Err(InferError::Setting {
+                name: "max_new_tokens",
+                value: "0".to_owned(),
+                requirement: "at least 1",
+            });
+        }
+        self.max_new_tokens = max_new_tokens;
+        Ok(())
+    }
+
+    /// Adds texts that end an answer.
+    pub fn add_stop_strings(&mut self, strings: impl IntoIterator<Item = String>) {
+        self.stop.strings.extend(strings);
+    }
+
+    /// Forgets all questions and answers; the system's instructions stay.
+    pub fn clear(&mut self) {
+        self.turns.clear();
+    }
+
+    /// Questions and answers in turn.
+    pub fn turns(&self) -> &[Message] {
+        &self.turns
+    }
+
+    /// The sampling settings.
+    pub fn sampling(&self) -> &Sampling {
+        self.sampler.sampling()
+    }
+
+    /// How long an answer may be, in tokens.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens
+    }
+
+    /// Tokens in the cache, and how many the model can see at once.
+    pub fn context_tokens(&self) -> (usize, usize) {
+        (self.context.ids().len(), self.context.limit_tokens())
+    }
+
+    /// Drops the oldest turns until the rest leaves room for an answer; gives the ids of the rest
+    /// and the number of messages dropped.
+    fn fit(&self, turns: &mut Vec<Message>) -> Result<(Vec<u32>, usize), InferError> {
+        let limit = self.context.limit_tokens();
+        // A short answer needs its own length; a long one may be cut, but not to nothing.
+        let answer_tokens = self.max_new_tokens.min(limit / 4).max(1);
+        let mut forgotten = 0;
+        loop {
+            let ids = self.encode(turns)?;
+            if ids.len() + answer_tokens <= limit {
+                return Ok((ids, forgotten));
+            }
+            // The next question begins the conversation then: templates want that.
+            let next = turns.iter().skip(1).position(|turn| turn.role == Role::User);
+            let Some(next) = next else {
+                // The question alone is left: any room is enough, and generation says if there is none.
+                return Ok((ids, forgotten));
+            };
+            turns.drain(..=next);
+            forgotten += next + 1;
+        }
+    }
+
+    fn encode(&self, turns: &[Message]) -> Result<Vec<u32>, InferError> {
+        let system = self.system.iter().map(Message::system);
+        let messages: Vec<Message> = system.chain(turns.iter().cloned()).collect();
+        Ok(self.template.encode(&self.loaded.tokenizer, &messages, true)?)
+    }
+}

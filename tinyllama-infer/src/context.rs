@@ -1,0 +1,124 @@
+//! The text a model has read: ids, and their keys and values.
+
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use tinyllama_model::{KvCache, TinyLlama};
+
+use crate::error::InferError;
+
+/// The smallest cache that is allocated, in tokens.
+const MIN_CAPACITY_TOKENS: usize = 64;
+
+/// One sequence in front of a model: what it has read, kept so that nothing is read twice.
+#[derive(Debug)]
+pub struct Context<'a> {
+    model: &'a TinyLlama,
+    device: Device,
+    cache: KvCache,
+    ids: Vec<u32>,
+}
+
+impl<'a> Context<'a> {
+    /// An empty context; memory is allocated as the text grows.
+    pub fn new(model: &'a TinyLlama) -> Self {
+        let device = model.embed_tokens.val().device();
+        let cache = KvCache::new(model.config(), 1, 0, &device);
+        Self { model, device, cache, ids: Vec::new() }
+    }
+
+    /// Tokens the model can see at once: `max_position_embeddings`.
+    pub fn limit_tokens(&self) -> usize {
+        self.model.config().max_position_embeddings
+    }
+
+    /// The tokens read so far.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Makes `ids` the whole text and returns the logits `[V]` that follow it and the number of
+    /// tokens computed for them: what the text so far has in common with `ids` is kept.
+    ///
+    /// # Errors
+    /// `ids` is empty, longer than the limit allows, or has an id that the model lacks; the logits
+    /// are not finite.
+    pub fn prefill(&mut self, ids: &[u32]) -> Result<(Vec<f32>, usize), InferError> {
+        if ids.is_empty() {
+            return Err(InferError::EmptyPrompt);
+        }
+        let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
+        // The last token is read again if need be: its logits were not kept.
+        let kept = common.min(ids.len() - 1);
+        self.cache.truncate(kept);
+        self.ids.truncate(kept);
+        let computed = ids.len() - self.reserve(ids.len())?.min(kept);
+        let logits = self.read(&ids[ids.len() - computed..])?;
+        Ok((logits, computed))
+    }
+
+    /// Appends one token and returns the logits `[V]` that follow it.
+    ///
+    /// # Errors
+    /// The context is full, or the model lacks the id; the logits are not finite.
+    pub fn push(&mut self, id: u32) -> Result<Vec<f32>, InferError> {
+        let length = self.ids.len() + 1;
+        if length > self.cache.capacity() {
+            let ids: Vec<u32> = self.ids.iter().copied().chain([id]).collect();
+            return Ok(self.prefill(&ids)?.0);
+        }
+        self.read(&[id])
+    }
+
+    /// Makes room for `length` tokens in all, and returns how many are held afterwards. Growing
+    /// forgets them: capacities double, so that all re-reading together costs one more reading.
+    ///
+    /// # Errors
+    /// The model cannot see so many tokens.
+    pub(crate) fn reserve(&mut self, length: usize) -> Result<usize, InferError> {
+        let context_tokens = self.limit_tokens();
+        if length > context_tokens {
+            return Err(InferError::PromptTooLong { prompt_tokens: length, context_tokens });
+        }
+        if length > self.cache.capacity() {
+            let doubled = length.max(2 * self.cache.capacity()).max(MIN_CAPACITY_TOKENS);
+            let capacity = doubled.min(context_tokens);
+            self.cache = KvCache::new(self.model.config(), 1, capacity, &self.device);
+            self.ids.clear();
+        }
+        Ok(self.ids.len())
+    }
+
+    /// Appends `new` in one forward pass.
+    fn read(&mut self, new: &[u32]) -> Result<Vec<f32>, InferError> {
+        let ids = ids_tensor(new, self.model, &self.device)?;
+        let hidden = self.model.hidden(ids, Some(&mut self.cache)); // [1, T, D]
+        self.ids.extend_from_slice(new);
+        let last = hidden.narrow(1, new.len() - 1, 1); // [1, 1, D]
+        let logits = to_f32(self.model.logits(last));
+        match logits.iter().all(|logit| logit.is_finite()) {
+            true => Ok(logits),
+            false => Err(InferError::NotFinite { tokens: self.ids.len() }),
+        }
+    }
+}
+
+/// ids `[1, T]` on the device.
+///
+/// # Errors
+/// An id has no row in the embedding.
+pub(crate) fn ids_tensor(
+    ids: &[u32],
+    model: &TinyLlama,
+    device: &Device,
+) -> Result<Tensor<2, Int>, InferError> {
+    let vocab_size = model.config().vocab_size;
+    if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab_size) {
+        return Err(InferError::ForeignToken { id, vocab_size });
+    }
+    let values: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    Ok(Tensor::from_data(TensorData::new(values, [1, ids.len()]), device))
+}
+
+/// The values of a tensor, row by row.
+pub(crate) fn to_f32<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.cast(FloatDType::F32).into_data().iter::<f32>().collect()
+}

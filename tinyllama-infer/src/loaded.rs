@@ -1,0 +1,153 @@
+//! A model folder in memory: weights, tokenizer, chat template and its own generation settings.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde::Deserialize;
+use tinyllama_model::{ChatTemplate, TinyLlama, Tokenizer, weights};
+
+use crate::context::{ids_tensor, to_f32};
+use crate::error::InferError;
+
+/// Everything that answering takes.
+#[derive(Debug)]
+pub struct LoadedModel {
+    /// The weights, on the device they were loaded to.
+    pub model: TinyLlama,
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// The folder's chat template; a pretrained model has none.
+    pub chat_template: Option<ChatTemplate>,
+    /// The end tokens that config.json, generation_config.json and the tokenizer name.
+    pub stop_token_ids: Vec<u32>,
+}
+
+impl LoadedModel {
+    /// Loads a folder in Hugging Face layout, as [`locate`](crate::locate) finds it.
+    ///
+    /// # Errors
+    /// A file is missing or damaged, or the files do not belong together.
+    pub fn load(folder: &Path, device: &Device) -> Result<Self, InferError> {
+        // The small files first: their mistakes should not wait for gigabytes.
+        let tokenizer = Tokenizer::from_folder(folder)?;
+        let chat_template = ChatTemplate::from_folder(folder)?;
+        let generation_config = read_generation_config(folder)?;
+        let model = weights::load(folder, device)?;
+        let config = model.config();
+        let mut stop_token_ids: Vec<u32> = Vec::new();
+        let all = (config.eos_token_id.iter().copied())
+            .chain(config.other_eos_token_ids.iter().copied())
+            .chain(generation_config.end_tokens())
+            .chain(tokenizer.eos_id());
+        for id in all {
+            if !stop_token_ids.contains(&id) {
+                stop_token_ids.push(id);
+            }
+        }
+        Ok(Self { model, tokenizer, chat_template, stop_token_ids })
+    }
+
+    /// The ids of a text to continue: as the tokenizer writes them, or the beginning token alone
+    /// where that is nothing.
+    ///
+    /// # Errors
+    /// The tokenizer refuses the text, or the text is empty and there is no beginning token.
+    pub fn prompt_ids(&self, text: &str) -> Result<Vec<u32>, InferError> {
+        let ids = self.tokenizer.encode(text, true)?;
+        match (ids.is_empty(), self.tokenizer.bos_id()) {
+            (false, _) => Ok(ids),
+            (true, Some(bos)) => Ok(vec![bos]),
+            (true, None) => Err(InferError::EmptyPrompt),
+        }
+    }
+
+    /// The logits after every one of `ids` `[T]` by one full forward pass: `[T, V]`, row by row.
+    ///
+    /// # Errors
+    /// `ids` is empty or longer than the context, or has an id that the model lacks.
+    pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, InferError> {
+        let context_tokens = self.model.config().max_position_embeddings;
+        if ids.is_empty() {
+            return Err(InferError::EmptyPrompt);
+        }
+        if ids.len() > context_tokens {
+            return Err(InferError::PromptTooLong { prompt_tokens: ids.len(), context_tokens });
+        }
+        let device = self.model.embed_tokens.val().device();
+        Ok(to_f32(self.model.forward(ids_tensor(ids, &self.model, &device)?, None)))
+    }
+}
+
+/// The keys of `generation_config.json` that are heeded.
+#[derive(Default, Deserialize)]
+struct GenerationConfig {
+    #[serde(default)]
+    eos_token_id: Option<OneOrMany>,
+}
+
+impl GenerationConfig {
+    fn end_tokens(self) -> Vec<u32> {
+        match self.eos_token_id {
+            None => Vec::new(),
+            Some(OneOrMany::One(id)) => vec![id],
+            Some(OneOrMany::Many(ids)) => ids,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`eos_token_id` must be a token id or a list of them")]
+enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+/// The file's settings; none where there is no file.
+fn read_generation_config(folder: &Path) -> Result<GenerationConfig, InferError> {
+    let path = folder.join("generation_config.json");
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|source| InferError::GenerationConfig { path, source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(GenerationConfig::default()),
+        Err(source) => Err(InferError::Read { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{fixture_folder, letters_json, letters_model};
+
+    #[test]
+    fn a_folder_without_tokenizer_is_refused() {
+        let error = LoadedModel::load(&fixture_folder("tiny_llama"), &Device::flex()).unwrap_err();
+        assert!(error.to_string().contains("no tokenizer.json"), "{error}");
+    }
+
+    #[test]
+    fn every_file_may_name_end_tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(fixture_folder("tiny_llama").join(file), folder.path().join(file)).unwrap();
+        }
+        fs::write(folder.path().join("tokenizer.json"), letters_json()).unwrap();
+        let path = folder.path().join("generation_config.json");
+        fs::write(&path, r#"{"eos_token_id": [2, 5, 7], "do_sample": true}"#).unwrap();
+        let loaded = LoadedModel::load(folder.path(), &Device::flex()).unwrap();
+        // 2 in config.json, 1 is `</s>` of the tokenizer.
+        assert_eq!(loaded.stop_token_ids, [2, 5, 7, 1]);
+
+        fs::write(&path, r#"{"eos_token_id": "end"}"#).unwrap();
+        let error = LoadedModel::load(folder.path(), &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("generation_config.json"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_prompt_starts_from_the_beginning_token() {
+        let loaded = letters_model();
+        assert_eq!(loaded.prompt_ids("").unwrap(), [0]);
+        assert_eq!(loaded.prompt_ids("a").unwrap().len(), 1, "no token that the tokenizer adds not");
+    }
+}
