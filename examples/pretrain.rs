@@ -1,19 +1,25 @@
 //! Pretrains a TinyLlama: `cargo run --release --example pretrain -- --help`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, bail};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use anyhow::{Context as _, bail};
+use burn::tensor::Device;
 use burn_train::Interrupter;
 use clap::Parser;
 use indicatif::ProgressBar;
 use kernels_cubecl::{DeviceSpec, describe};
-use tinyllama_model::{KvCache, TinyLlama};
+use tinyllama_infer::{Context, Request, Sampler, Sampling, StopRules, generate_text};
+use tinyllama_model::TinyLlama;
 use tinyllama_train::{
     Baselines, Batch, FinalRecord, MAX_VOCAB_SIZE, MetricsFile, Monitor, RegistryCorpus,
     RunContext, RunFolder, RunOutcome, ShardSource, TokenizerFiles, TrainConfig, Trainer,
     TrainingData, held_out_batches, prepare_registry_corpus, run,
 };
+
+/// The demo reads this much of the corpus, in lock order: far more than its run sees, and packed in
+/// about a minute. Prepare a folder with `prepare_data` and name it with --data to train on more.
+const MAX_CORPUS_BYTES: u64 = 32 << 20;
 
 /// Data sets beyond this are not counted for the bigram baseline: the table would not fit in memory.
 const MAX_BASELINE_TOKENS: u64 = 1 << 30;
@@ -156,7 +162,7 @@ fn main() -> anyhow::Result<()> {
         return Ok(());
     }
     monitor.write_final(&report(&outcome, &data, baselines))?;
-    print_sample(&trainer.model(), &data, &held_out, &device)?;
+    print_sample(&trainer.model(), &data, &held_out)?;
     println!(
         "\nnext        cargo run --release --example chat -- --model {}",
         folder.path().display()
@@ -167,7 +173,7 @@ fn main() -> anyhow::Result<()> {
 /// Packs the registry corpus, or finds it packed.
 fn registry_data(config: &TrainConfig, folder: &Path) -> anyhow::Result<PathBuf> {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
-    let corpus = RegistryCorpus::open(&lock, None)?;
+    let corpus = RegistryCorpus::open(&lock, Some(MAX_CORPUS_BYTES))?;
     let vocab_size = config.model.vocab_size.min(MAX_VOCAB_SIZE);
     let prepared = prepare_registry_corpus(&corpus, folder, vocab_size, &ProgressBar::new(0))?;
     let megabytes = (prepared.train.text_bytes + prepared.validation.text_bytes) as f64 / 1e6;
@@ -254,37 +260,22 @@ fn report(outcome: &RunOutcome, data: &TrainingData, baselines: Option<Baselines
 }
 
 /// Lets the model continue the beginning of a held-out sequence.
-fn print_sample(
-    model: &TinyLlama,
-    data: &TrainingData,
-    held_out: &[Batch],
-    device: &Device,
-) -> anyhow::Result<()> {
+fn print_sample(model: &TinyLlama, data: &TrainingData, held_out: &[Batch]) -> anyhow::Result<()> {
     const PROMPT_TOKENS: usize = 24;
-    const NEW_TOKENS: usize = 80;
-    const TEMPERATURE: f64 = 0.7;
-    let Some(batch) = held_out.first() else { bail!("no held-out sequence to sample from") };
-    let context = model.config().max_position_embeddings;
-    let prompt: Vec<u32> =
-        batch.pairs().map(|(token, _)| token).take(PROMPT_TOKENS.min(context / 2)).collect();
-    let num_new = NEW_TOKENS.min(context - prompt.len());
-    let mut cache = KvCache::new(model.config(), 1, prompt.len() + num_new, device);
-    device.seed(0);
-    let (mut ids, mut fresh) = (prompt.clone(), prompt.clone());
-    for _ in 0..num_new {
-        let input: Vec<i32> = fresh.iter().map(|&id| id as i32).collect();
-        let input = Tensor::<1, Int>::from_data(input.as_slice(), device).unsqueeze(); // [1, T]
-        let hidden = model.hidden(input, Some(&mut cache));
-        let logits = model.logits(hidden.slice([0..1, fresh.len() - 1..fresh.len()])); // [1, 1, V]
-        // The largest of logits plus Gumbel noise is a sample of their softmax.
-        let uniform = Tensor::random(logits.dims(), Distribution::Uniform(1e-9, 1.0), device);
-        let noisy = logits.div_scalar(TEMPERATURE) - uniform.log().neg().log();
-        let id = noisy.argmax(2).into_scalar::<i64>() as u32;
-        ids.push(id);
-        fresh = vec![id];
-    }
-    let (given, new) = ids.split_at(prompt.len());
-    println!("\nprompt      {:?}", data.tokenizer.decode(given)?);
-    println!("continued\n{}", data.tokenizer.decode(new)?);
+    let Some(batch) = held_out.first() else { bail!("no held-out sequence to continue") };
+    let tokens = batch.pairs().map(|(token, _)| token);
+    let prompt_ids: Vec<u32> =
+        tokens.take(PROMPT_TOKENS.min(batch.sequence_tokens() / 2)).collect();
+    let request = Request {
+        prompt_ids: &prompt_ids,
+        max_new_tokens: 80,
+        stop: &StopRules::default(),
+        cancel: &AtomicBool::new(false),
+    };
+    let mut sampler = Sampler::new(Sampling { temperature: 0.7, ..Sampling::unfiltered(0) })?;
+    let mut context = Context::new(model);
+    println!("\nprompt      {:?}", data.tokenizer.decode(&prompt_ids)?);
+    let sample = generate_text(&mut context, &data.tokenizer, &request, &mut sampler, |_| {})?;
+    println!("continued   {:?}", sample.text);
     Ok(())
 }

@@ -118,6 +118,9 @@ pub trait KernelBackward: KernelBackend {
     ) -> FloatTensor<Self>;
 }
 
+/// A tensor in the graph that `Autodiff` records over `B`.
+pub(crate) type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
+
 /// Implements both traits through the reference implementations, in Burn's own operations.
 macro_rules! by_reference {
     ($backend:ty) => {

@@ -29,7 +29,7 @@ fn folder(fixture: &str) -> PathBuf {
 /// The tensors of a safetensors file, floats and integers alike as f64.
 fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let values = |view: &safetensors::tensor::TensorView<'_>| match view.dtype() {
         safetensors::Dtype::F32 => {
             let words = view.data().as_chunks::<4>().0;
@@ -131,7 +131,8 @@ fn greedy(model: &TinyLlama, prompt: &[f64], new_tokens: usize, device: &Device)
     while generated.len() < new_tokens {
         let logits = model.forward(ids(&input, [1, input.len()], device), Some(&mut cache));
         let last = to_vec(logits.narrow(1, input.len() - 1, 1));
-        let best = (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).unwrap();
+        let best =
+            (0..last.len()).max_by(|a, b| last[*a].total_cmp(&last[*b])).expect("a vocabulary");
         generated.push(best as f64);
         input = vec![best as f64];
     }

@@ -190,8 +190,14 @@ impl<'a> ChatSession<'a> {
             // The next question begins the conversation then: templates want that.
             let next = turns.iter().skip(1).position(|turn| turn.role == Role::User);
             let Some(next) = next else {
-                // The question alone is left: any room is enough, and generation says if there is none.
-                return Ok((ids, forgotten));
+                // The question alone is left, and for it any room has to do.
+                return match ids.len() < limit {
+                    true => Ok((ids, forgotten)),
+                    false => Err(InferError::PromptTooLong {
+                        prompt_tokens: ids.len(),
+                        context_tokens: limit,
+                    }),
+                };
             };
             turns.drain(..=next);
             forgotten += next + 1;

@@ -45,14 +45,14 @@ impl<'a> Context<'a> {
         if ids.is_empty() {
             return Err(InferError::EmptyPrompt);
         }
+        self.reserve(ids.len())?;
         let common = self.ids.iter().zip(ids).take_while(|(a, b)| a == b).count();
         // The last token is read again if need be: its logits were not kept.
         let kept = common.min(ids.len() - 1);
         self.cache.truncate(kept);
         self.ids.truncate(kept);
-        let computed = ids.len() - self.reserve(ids.len())?.min(kept);
-        let logits = self.read(&ids[ids.len() - computed..])?;
-        Ok((logits, computed))
+        let logits = self.read(&ids[kept..])?;
+        Ok((logits, ids.len() - kept))
     }
 
     /// Appends one token and returns the logits `[V]` that follow it.
@@ -68,12 +68,12 @@ impl<'a> Context<'a> {
         self.read(&[id])
     }
 
-    /// Makes room for `length` tokens in all, and returns how many are held afterwards. Growing
-    /// forgets them: capacities double, so that all re-reading together costs one more reading.
+    /// Makes room for `length` tokens in all. Growing forgets what is held; capacities double, so
+    /// that all re-reading together costs no more than one reading of the whole.
     ///
     /// # Errors
     /// The model cannot see so many tokens.
-    pub(crate) fn reserve(&mut self, length: usize) -> Result<usize, InferError> {
+    pub(crate) fn reserve(&mut self, length: usize) -> Result<(), InferError> {
         let context_tokens = self.limit_tokens();
         if length > context_tokens {
             return Err(InferError::PromptTooLong { prompt_tokens: length, context_tokens });
@@ -84,7 +84,7 @@ impl<'a> Context<'a> {
             self.cache = KvCache::new(self.model.config(), 1, capacity, &self.device);
             self.ids.clear();
         }
-        Ok(self.ids.len())
+        Ok(())
     }
 
     /// Appends `new` in one forward pass.
@@ -121,4 +121,71 @@ pub(crate) fn ids_tensor(
 /// The values of a tensor, row by row.
 pub(crate) fn to_f32<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.cast(FloatDType::F32).into_data().iter::<f32>().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Fixture, assert_close, fixtures};
+
+    /// The same f32 sums in another order: logits of these models are below 20.
+    const OTHER_ORDER: f32 = 1e-4;
+
+    #[test]
+    fn prefill_and_decode_equal_one_full_forward() {
+        for Fixture { model, token_ids, .. } in fixtures() {
+            let device = model.embed_tokens.val().device();
+            let vocab_size = model.config().vocab_size;
+            let ids = ids_tensor(&token_ids, &model, &device).unwrap();
+            let full = to_f32(model.forward(ids, None));
+            let row = |position: usize| &full[position * vocab_size..][..vocab_size];
+            let mut context = Context::new(&model);
+            let (logits, computed) = context.prefill(&token_ids[..7]).unwrap();
+            assert_eq!(computed, 7);
+            assert_close(&logits, row(6), OTHER_ORDER);
+            for (position, &id) in token_ids.iter().enumerate().skip(7) {
+                assert_close(&context.push(id).unwrap(), row(position), OTHER_ORDER);
+            }
+        }
+    }
+
+    #[test]
+    fn a_common_prefix_is_read_once_and_changes_nothing() {
+        for Fixture { model, token_ids, greedy_ids, .. } in fixtures() {
+            let mut context = Context::new(&model);
+            context.prefill(&token_ids).unwrap();
+            let changed = [&token_ids[..10], &greedy_ids[..5]].concat();
+            let (logits, computed) = context.prefill(&changed).unwrap();
+            assert!(computed <= 5 && computed > 0, "{computed}");
+            assert_close(&logits, &Context::new(&model).prefill(&changed).unwrap().0, OTHER_ORDER);
+            let (again, computed) = context.prefill(&changed).unwrap();
+            assert_eq!(computed, 1, "the last token's logits are needed again");
+            assert_close(&again, &logits, OTHER_ORDER);
+        }
+    }
+
+    #[test]
+    fn growing_keeps_the_text() {
+        for Fixture { model, token_ids, greedy_ids, .. } in fixtures() {
+            let all = [&token_ids[..], &greedy_ids[..]].concat();
+            assert!(all.len() > MIN_CAPACITY_TOKENS);
+            let mut context = Context::new(&model);
+            context.prefill(&token_ids).unwrap();
+            let pushed = greedy_ids.iter().map(|&id| context.push(id).unwrap()).last().unwrap();
+            assert_eq!(context.ids(), all);
+            assert_close(&pushed, &Context::new(&model).prefill(&all).unwrap().0, OTHER_ORDER);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let Fixture { model, .. } = fixtures().remove(0);
+        let mut context = Context::new(&model);
+        let error = context.prefill(&[3; 129]).unwrap_err().to_string();
+        assert!(error.contains("129") && error.contains("128"), "{error}");
+        context.prefill(&[3; 128]).unwrap();
+        assert!(matches!(context.push(3), Err(InferError::PromptTooLong { .. })));
+        assert!(matches!(context.prefill(&[211]), Err(InferError::ForeignToken { id: 211, .. })));
+        assert!(matches!(context.prefill(&[]), Err(InferError::EmptyPrompt)));
+    }
 }

@@ -97,7 +97,9 @@ pub enum InferError {
         id: String,
     },
     /// The hub's model lacks a file that loading needs.
-    #[error("{id}: the hub's model has no {file}; only models with safetensors and tokenizer.json are read")]
+    #[error(
+        "{id}: the hub's model has no {file}; only models with safetensors and tokenizer.json are read"
+    )]
     HubFile {
         /// `owner/name`.
         id: String,
@@ -123,7 +125,9 @@ pub enum InferError {
         known: String,
     },
     /// There is nothing to continue.
-    #[error("the prompt is empty and this tokenizer has no beginning token to start from; give a prompt")]
+    #[error(
+        "the prompt is empty and this tokenizer has no beginning token to start from; give a prompt"
+    )]
     EmptyPrompt,
     /// The prompt leaves no room for a single token.
     #[error(

@@ -148,6 +148,10 @@ mod tests {
     fn an_empty_prompt_starts_from_the_beginning_token() {
         let loaded = letters_model();
         assert_eq!(loaded.prompt_ids("").unwrap(), [0]);
-        assert_eq!(loaded.prompt_ids("a").unwrap().len(), 1, "no token that the tokenizer adds not");
+        assert_eq!(
+            loaded.prompt_ids("a").unwrap().len(),
+            1,
+            "no token that the tokenizer adds not"
+        );
     }
 }

@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use serde::Serialize;
 
 use crate::error::InferError;
 
@@ -26,7 +25,7 @@ use crate::error::InferError;
 /// 6. one is drawn in proportion to its probability.
 ///
 /// Equal logits are ordered by id, so that a seed determines the result.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// 0 is greedy; 1 leaves the model's distribution as it is.
     pub temperature: f64,
@@ -54,14 +53,7 @@ impl Sampling {
 
     /// The model's own distribution.
     pub fn unfiltered(seed: u64) -> Self {
-        Self {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repetition_penalty: 1.0,
-            seed,
-        }
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, repetition_penalty: 1.0, seed }
     }
 
     /// Checks every range.
@@ -166,7 +158,8 @@ impl Sampler {
         if repetition_penalty != 1.0 {
             for id in context.iter().copied().collect::<HashSet<u32>>() {
                 if let Some((_, score)) = scores.get_mut(id as usize) {
-                    *score *= if *score > 0.0 { repetition_penalty.recip() } else { repetition_penalty };
+                    *score *=
+                        if *score > 0.0 { repetition_penalty.recip() } else { repetition_penalty };
                 }
             }
         }

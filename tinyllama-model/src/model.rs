@@ -39,8 +39,7 @@ impl TinyLlama {
     /// Drawn on the CPU, one ChaCha stream per row of a matrix: a seed gives the same model on every device.
     pub fn init(config: &ModelConfig, device: &Device, seed: u64) -> Self {
         let (d, f) = (config.hidden_size, config.intermediate_size);
-        let (n, k, h) =
-            (config.num_attention_heads, config.num_key_value_heads, config.head_dim());
+        let (n, k, h) = (config.num_attention_heads, config.num_key_value_heads, config.head_dim());
         let std = (2.0 / (5.0 * d as f64)).sqrt();
         let residual_std = 1.0 / (d as f64).sqrt() / config.num_hidden_layers as f64;
         let mut stream = 0;

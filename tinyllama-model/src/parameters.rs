@@ -15,7 +15,6 @@ use std::ops::Range;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Gradients, Tensor};
 
-
 /// One parameter's place in its group's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterRange {

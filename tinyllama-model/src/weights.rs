@@ -97,8 +97,10 @@ pub fn load(folder: &Path, device: &Device) -> Result<TinyLlama, WeightsError> {
     let files = map_files(folder)?;
     let mut tensors = HashMap::new();
     for (path, bytes) in &files {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|error| WeightsError::Damaged { path: path.clone(), detail: error.to_string() })?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Damaged {
+            path: path.clone(),
+            detail: error.to_string(),
+        })?;
         tensors.extend(file.tensors());
     }
     check_names(folder, &config, &tensors)?;
@@ -262,7 +264,8 @@ fn sharded(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let damaged = |detail: String| WeightsError::Damaged { path: index.to_owned(), detail };
     let parsed: Index = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
     let names: std::collections::BTreeSet<String> = parsed.weight_map.into_values().collect();
-    if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+    if let Some(name) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref()))
+    {
         return Err(damaged(format!("weight_map names `{name}`, which is no plain file name")));
     }
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
@@ -328,11 +331,9 @@ fn read_f32(
             .collect()),
         Dtype::F16 => Ok(halves().map(|pair| f16::from_le_bytes(pair).to_f32()).collect()),
         Dtype::BF16 => Ok(halves().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect()),
-        other => Err(WeightsError::Dtype {
-            folder,
-            name: name.to_owned(),
-            dtype: format!("{other:?}"),
-        }),
+        other => {
+            Err(WeightsError::Dtype { folder, name: name.to_owned(), dtype: format!("{other:?}") })
+        }
     }
 }
 

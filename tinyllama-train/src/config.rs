@@ -74,17 +74,17 @@ impl TrainConfig {
     pub fn demo() -> Self {
         Self {
             preset: "demo".to_owned(),
-            max_steps: 200,
-            warmup_steps: 20,
+            max_steps: 480,
+            warmup_steps: 50,
             peak_lr: 3e-3,
-            min_lr: 3e-4,
+            min_lr: 3e-5,
             batch_size: 8,
             micro_batch_size: 8,
             sequence_tokens: 256,
             log_every_steps: 1,
-            eval_every_steps: 100,
+            eval_every_steps: 120,
             eval_sequences: 128,
-            save_every_steps: 100,
+            save_every_steps: 120,
             model: ModelConfig::demo(),
             ..Self::tinyllama_1_1b()
         }

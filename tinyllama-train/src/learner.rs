@@ -127,3 +127,42 @@ impl Batcher<Vec<u32>, LearnerBatch> for WindowBatcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tinyllama_model::ModelConfig;
+
+    use super::*;
+    use crate::trainer::nll;
+
+    #[test]
+    fn both_steps_give_the_trainers_mean_loss() {
+        let config = ModelConfig {
+            vocab_size: 32,
+            hidden_size: 24,
+            intermediate_size: 40,
+            num_hidden_layers: 1,
+            ..ModelConfig::demo()
+        };
+        let device = Device::flex();
+        let windows: Vec<Vec<u32>> = vec![vec![1, 2, 3, 4], vec![9, 8, 7, 6]];
+        let model = TinyLlama::init(&config, &device.clone().autodiff(), 1);
+        let batch = Batch::from_windows(&windows.concat(), 3);
+        let expected = nll(&model.valid(), &batch, &device).into_scalar::<f64>() / 6.0;
+        let model = LearnerLlama { model };
+        let trained = TrainStep::step(
+            &model,
+            WindowBatcher.batch(windows.clone(), &device.clone().autodiff()),
+        );
+        let evaluated = InferenceStep::step(&model.valid(), WindowBatcher.batch(windows, &device));
+        for output in [trained.item, evaluated] {
+            // The same operations on the same values, but for the division.
+            assert!((output.loss.into_scalar::<f64>() - expected).abs() < 1e-6);
+        }
+        assert_eq!(
+            trained.grads.len(),
+            9,
+            "a gradient for every parameter of one block and the rest"
+        );
+    }
+}

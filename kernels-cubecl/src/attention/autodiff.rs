@@ -8,7 +8,7 @@ use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
 use super::AttentionOptions;
-use crate::backend::KernelBackward;
+use crate::backend::{KernelBackward, Tracked};
 
 #[derive(Debug)]
 struct AttentionBackward;
@@ -31,11 +31,11 @@ impl<B: KernelBackward> Backward<B, 3> for AttentionBackward {
 
 /// Runs the forward operation of `B` and records [`AttentionBackward`]; lse is a constant.
 pub(crate) fn attention<B: KernelBackward, C: CheckpointStrategy>(
-    q: FloatTensor<Autodiff<B, C>>,
-    k: FloatTensor<Autodiff<B, C>>,
-    v: FloatTensor<Autodiff<B, C>>,
+    q: Tracked<B, C>,
+    k: Tracked<B, C>,
+    v: Tracked<B, C>,
     options: AttentionOptions,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> (Tracked<B, C>, Tracked<B, C>) {
     let (q, q_node) = q.into_parts();
     let (k, k_node) = k.into_parts();
     let (v, v_node) = v.into_parts();

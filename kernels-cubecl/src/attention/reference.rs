@@ -31,7 +31,6 @@ pub(crate) fn forward<B: Backend>(
 }
 
 /// → (dq, dk, dv).
-#[expect(clippy::too_many_arguments, reason = "the saved tensors of one operation")]
 pub(crate) fn backward<B: Backend>(
     q: FloatTensor<B>,
     k: FloatTensor<B>,

@@ -7,7 +7,7 @@ use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
-use crate::backend::KernelBackward;
+use crate::backend::{KernelBackward, Tracked};
 
 #[derive(Debug)]
 struct CrossEntropyBackward;
@@ -26,9 +26,9 @@ impl<B: KernelBackward> Backward<B, 1> for CrossEntropyBackward {
 
 /// Runs the forward operation of `B` and records [`CrossEntropyBackward`]; lse is a constant.
 pub(crate) fn cross_entropy<B: KernelBackward, C: CheckpointStrategy>(
-    logits: FloatTensor<Autodiff<B, C>>,
+    logits: Tracked<B, C>,
     targets: IntTensor<B>,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> (Tracked<B, C>, Tracked<B, C>) {
     let (logits, node) = logits.into_parts();
     let (nll, lse) = B::cross_entropy(logits.clone(), targets.clone());
     let nll = match CrossEntropyBackward.prepare::<C>([node]).compute_bound().stateful() {

@@ -1,12 +1,11 @@
 //! The tracked step of `linear`.
 
 use burn::backend::tensor::FloatTensor;
-use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
-use crate::backend::KernelBackward;
+use crate::backend::{KernelBackward, Tracked};
 
 #[derive(Debug)]
 struct LinearBackward;
@@ -30,9 +29,9 @@ impl<B: KernelBackward> Backward<B, 2> for LinearBackward {
 
 /// Runs the forward operation of `B` and records [`LinearBackward`].
 pub(crate) fn linear<B: KernelBackward, C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<B, C>>,
-    weight: FloatTensor<Autodiff<B, C>>,
-) -> FloatTensor<Autodiff<B, C>> {
+    x: Tracked<B, C>,
+    weight: Tracked<B, C>,
+) -> Tracked<B, C> {
     let (x, x_node) = x.into_parts();
     let (weight, weight_node) = weight.into_parts();
     let y = B::linear_forward(x.clone(), weight.clone());

@@ -7,7 +7,7 @@ use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind};
 
-use crate::backend::KernelBackward;
+use crate::backend::{KernelBackward, Tracked};
 
 #[derive(Debug)]
 struct RmsNormBackward;
@@ -32,10 +32,10 @@ impl<B: KernelBackward> Backward<B, 2> for RmsNormBackward {
 
 /// Runs the forward operation of `B` and records [`RmsNormBackward`]; rstd is a constant.
 pub(crate) fn rms_norm<B: KernelBackward, C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<B, C>>,
-    weight: FloatTensor<Autodiff<B, C>>,
+    x: Tracked<B, C>,
+    weight: Tracked<B, C>,
     eps: f64,
-) -> (FloatTensor<Autodiff<B, C>>, FloatTensor<Autodiff<B, C>>) {
+) -> (Tracked<B, C>, Tracked<B, C>) {
     let (x, x_node) = x.into_parts();
     let (weight, weight_node) = weight.into_parts();
     let (y, rstd) = B::rms_norm(x.clone(), weight.clone(), eps);

@@ -1,12 +1,11 @@
 //! The tracked step of `rope`.
 
 use burn::backend::tensor::FloatTensor;
-use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
-use crate::backend::KernelBackward;
+use crate::backend::{KernelBackward, Tracked};
 
 #[derive(Debug)]
 struct RopeBackward;
@@ -23,11 +22,11 @@ impl<B: KernelBackward> Backward<B, 1> for RopeBackward {
 
 /// Runs the forward operation of `B` and records [`RopeBackward`]; the tables are constants.
 pub(crate) fn rope<B: KernelBackward, C: CheckpointStrategy>(
-    x: FloatTensor<Autodiff<B, C>>,
-    cos: FloatTensor<Autodiff<B, C>>,
-    sin: FloatTensor<Autodiff<B, C>>,
+    x: Tracked<B, C>,
+    cos: Tracked<B, C>,
+    sin: Tracked<B, C>,
     inverse: bool,
-) -> FloatTensor<Autodiff<B, C>> {
+) -> Tracked<B, C> {
     let (x, x_node) = x.into_parts();
     let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
     let y = B::rope(x, cos.clone(), sin.clone(), inverse);

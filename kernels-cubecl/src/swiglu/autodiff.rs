@@ -1,12 +1,11 @@
 //! The tracked step of `swiglu`.
 
 use burn::backend::tensor::FloatTensor;
-use burn_autodiff::Autodiff;
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
 
-use crate::backend::KernelBackward;
+use crate::backend::{KernelBackward, Tracked};
 
 #[derive(Debug)]
 struct SwigluBackward;
@@ -23,8 +22,8 @@ impl<B: KernelBackward> Backward<B, 1> for SwigluBackward {
 
 /// Runs the forward operation of `B` and records [`SwigluBackward`].
 pub(crate) fn swiglu<B: KernelBackward, C: CheckpointStrategy>(
-    gate_up: FloatTensor<Autodiff<B, C>>,
-) -> FloatTensor<Autodiff<B, C>> {
+    gate_up: Tracked<B, C>,
+) -> Tracked<B, C> {
     let (gate_up, node) = gate_up.into_parts();
     let y = B::swiglu(gate_up.clone());
     match SwigluBackward.prepare::<C>([node]).compute_bound().stateful() {

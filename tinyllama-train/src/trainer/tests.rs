@@ -46,7 +46,7 @@ impl BatchSource for Rows {
             .map(|_| {
                 self.position += 1;
                 let token = |i: u64| ((self.position * 37 + i * i * 11) % 61) as u32;
-                let is_target = |i| !self.is_masked && i % (self.position % 4 + 1) == 0;
+                let is_target = |i| !self.is_masked && i % (self.position % 5 + 1) == 0;
                 ((0..13).map(token).collect(), (0..13).map(is_target).collect())
             })
             .collect();
@@ -139,7 +139,7 @@ fn training_learns_a_batch_by_heart() {
     trainer.config.max_steps = 60;
     trainer.config.peak_lr = 1e-2;
     let first = trainer.step().unwrap();
-    assert!((first.loss - 61_f64.ln()).abs() < 0.3, "a fresh model knows nothing: {}", first.loss);
+    assert!((first.loss - 61_f64.ln()).abs() < 1.0, "a fresh model knows nothing: {}", first.loss);
     assert_eq!((first.step, first.tokens), (1, 48));
     while !trainer.is_finished() {
         trainer.source.position = 0;

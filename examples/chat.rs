@@ -1,0 +1,208 @@
+//! Talks with a model: `cargo run --release --example chat -- --model out/demo`.
+
+mod sampling_flags;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use kernels_cubecl::DeviceSpec;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use tinyllama_infer::{ChatEvent, ChatSession, Generation, LoadedModel, locate};
+
+use sampling_flags::{SamplingFlags, report};
+
+const HELP: &str = "\
+/help             this list
+/system TEXT      instructions in front of the conversation; without TEXT, none
+/set KEY VALUE    temperature, top_k, top_p, min_p, repetition_penalty, seed or max_new_tokens
+/clear            forget the conversation
+/stats            speed of the last answer, room in the context, settings
+/exit             leave; so does Ctrl-D. Ctrl-C stops an answer";
+
+/// Set while an answer is made; Ctrl-C then stops the answer instead of the program.
+static ANSWERING: AtomicBool = AtomicBool::new(false);
+/// Set by Ctrl-C; the answer ends before its next token.
+static CANCEL: AtomicBool = AtomicBool::new(false);
+
+/// Chat with a model in the terminal
+///
+/// With --prompt it answers once; with --json as one object with the keys of generate. Without, it
+/// reads questions line by line: /help lists the commands, Ctrl-C stops an answer.
+#[derive(Parser, Debug)]
+struct Args {
+    /// Run folder, checkpoint, Hugging Face folder, or hub id (downloaded once)
+    #[arg(long, value_name = "PATH", default_value = "TinyLlama/TinyLlama-1.1B-Chat-v1.0")]
+    model: String,
+    /// Answer this and leave
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Instructions in front of the conversation
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// 0 always takes the most probable token
+    #[arg(long, value_name = "T", default_value_t = 0.7, allow_negative_numbers = true)]
+    temperature: f64,
+    /// Most tokens of an answer; fewer if the model's context ends before
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    max_new_tokens: usize,
+    #[command(flatten)]
+    flags: SamplingFlags,
+    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
+    device: DeviceSpec,
+    /// With --prompt: print one JSON object instead of streaming
+    #[arg(long, requires = "prompt")]
+    json: bool,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let sampling = args.flags.sampling(args.temperature)?;
+    let device = args.device.resolve()?;
+    ctrlc::set_handler(|| {
+        // Outside of an answer, or a second time, Ctrl-C means what it always means.
+        if !ANSWERING.load(Ordering::Relaxed) || CANCEL.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .context("listening for Ctrl-C")?;
+    let folder = locate(&args.model)?;
+    let loaded = LoadedModel::load(&folder, &device)?;
+    let mut session = ChatSession::new(&loaded, sampling, args.max_new_tokens)?;
+    session.set_system(args.system);
+    session.add_stop_strings(args.flags.stop);
+    eprintln!("model: {}", folder.display());
+    eprintln!("device: {}", kernels_cubecl::describe(&device));
+    if loaded.chat_template.is_none() {
+        eprintln!(
+            "warning: this model has no chat template; it is asked in the form of guanaco, which \
+             `--example sft` teaches, and continues text rather than answering until then"
+        );
+    }
+    let Some(prompt) = args.prompt else { return converse(&mut session) };
+    let answer = answer(&mut session, &prompt, !args.json)?;
+    if args.json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?).ok();
+    }
+    report(&answer);
+    Ok(())
+}
+
+/// Reads and answers lines until the input ends.
+fn converse(session: &mut ChatSession<'_>) -> Result<()> {
+    let mut editor = DefaultEditor::new().context("opening the terminal")?;
+    // A chat without history is still a chat: no home directory, or a full disk, is no reason to end.
+    let history = history_file();
+    if let Some(file) = &history {
+        editor.load_history(file).ok();
+    }
+    eprintln!("/help lists the commands");
+    let mut last = None;
+    loop {
+        let line = match editor.readline("> ") {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => break,
+            Err(error) => return Err(error).context("reading a line"),
+        };
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        editor.add_history_entry(line).ok();
+        let outcome = match line.strip_prefix('/') {
+            Some("exit") => break,
+            Some("stats") => {
+                stats(session, last.as_ref());
+                Ok(())
+            }
+            Some(words) => command(session, words),
+            None => answer(session, line, true).map(|generation| last = Some(generation)),
+        };
+        if let Err(error) = outcome {
+            eprintln!("error: {error:#}");
+        }
+    }
+    if let Some(file) = &history {
+        editor.save_history(file).ok();
+    }
+    Ok(())
+}
+
+/// Carries out a line that began with a slash.
+fn command(session: &mut ChatSession<'_>, words: &str) -> Result<()> {
+    let (name, rest) = words.split_once(char::is_whitespace).unwrap_or((words, ""));
+    let rest = rest.trim();
+    match name {
+        "help" => eprintln!("{HELP}"),
+        "system" => session.set_system((!rest.is_empty()).then(|| rest.to_owned())),
+        "set" => {
+            let Some((key, value)) = rest.split_once(char::is_whitespace) else {
+                bail!("write /set KEY VALUE, for example /set temperature 0");
+            };
+            set(session, key, value.trim())?;
+        }
+        "clear" => session.clear(),
+        _ => bail!("there is no command /{name}; /help lists them"),
+    }
+    Ok(())
+}
+
+fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
+    if key == "max_new_tokens" {
+        let tokens = value.parse().with_context(|| format!("max_new_tokens `{value}`"))?;
+        return Ok(session.set_max_new_tokens(tokens)?);
+    }
+    let mut sampling = *session.sampling();
+    sampling.set(key, value)?;
+    Ok(session.set_sampling(sampling)?)
+}
+
+/// Asks and, if `stream`, prints the answer as it comes.
+fn answer(session: &mut ChatSession<'_>, question: &str, stream: bool) -> Result<Generation> {
+    let mut stdout = std::io::stdout();
+    CANCEL.store(false, Ordering::Relaxed);
+    ANSWERING.store(true, Ordering::Relaxed);
+    let generation = session.ask(question, &CANCEL, |event| match event {
+        ChatEvent::Forgot { messages } => eprintln!(
+            "warning: the conversation no longer fits into the model's context; its {messages} \
+             oldest messages are forgotten"
+        ),
+        ChatEvent::Text(piece) if stream => {
+            // A reader that went away wants no more text.
+            let written = write!(stdout, "{piece}").and_then(|()| stdout.flush());
+            CANCEL.fetch_or(written.is_err(), Ordering::Relaxed);
+        }
+        ChatEvent::Text(_) => {}
+    });
+    ANSWERING.store(false, Ordering::Relaxed);
+    if stream && generation.is_ok() {
+        writeln!(stdout).ok();
+    }
+    Ok(generation?)
+}
+
+fn stats(session: &ChatSession<'_>, last: Option<&Generation>) {
+    let (held, limit) = session.context_tokens();
+    match last {
+        Some(generation) => report(generation),
+        None => eprintln!("no answer yet"),
+    }
+    eprintln!("{held} of {limit} tokens in the context, {} messages", session.turns().len());
+    eprintln!("{:?}, max_new_tokens {}", session.sampling(), session.max_new_tokens());
+}
+
+/// Where the lines typed are kept: the user's folder for data, if there is one.
+fn history_file() -> Option<PathBuf> {
+    let data = std::env::var_os("XDG_DATA_HOME")
+        .or_else(|| std::env::var_os("LOCALAPPDATA"))
+        .map(PathBuf::from)
+        .or_else(|| Some(std::env::home_dir()?.join(".local/share")))?;
+    let folder = data.join("tinyllama");
+    std::fs::create_dir_all(&folder).ok()?;
+    Some(folder.join("chat_history.txt"))
+}

@@ -1,0 +1,38 @@
+//! What can be wrong with a file of chats.
+
+use std::path::PathBuf;
+
+/// A chat file that cannot be trained on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SftError {
+    /// The file cannot be read.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// A line is no row of the format.
+    #[error("{}: line {line}: {detail}; every line must be {{\"text\": \"### Human: ...### Assistant: ...\"}}", .path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What was found.
+        detail: String,
+    },
+    /// The chat template and the tokenizer do not make a masked sample of a chat.
+    #[error(transparent)]
+    Chat(#[from] tinyllama_model::ChatError),
+    /// No chat has an answer that fits.
+    #[error(
+        "no chat has an assistant answer within {max_tokens} tokens; give longer sequences or other rows"
+    )]
+    NoTargets {
+        /// Longest sample allowed.
+        max_tokens: usize,
+    },
+}
