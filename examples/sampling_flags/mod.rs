@@ -6,7 +6,7 @@ use tinyllama_infer::{FinishReason, Generation, Sampling};
 
 /// The flags behind [`Sampling`], besides the temperature, whose default differs.
 #[derive(Args, Clone, Debug)]
-pub struct SamplingFlags {
+pub(crate) struct SamplingFlags {
     /// Keep the K most probable tokens; 0 keeps all
     #[arg(long, value_name = "K", default_value_t = 0)]
     top_k: usize,
@@ -24,12 +24,12 @@ pub struct SamplingFlags {
     seed: u64,
     /// End where this text appears, without it; may be given several times
     #[arg(long, value_name = "TEXT")]
-    pub stop: Vec<String>,
+    pub(crate) stop: Vec<String>,
 }
 
 impl SamplingFlags {
     /// The settings, checked.
-    pub fn sampling(&self, temperature: f64) -> Result<Sampling> {
+    pub(crate) fn sampling(&self, temperature: f64) -> Result<Sampling> {
         let sampling = Sampling {
             temperature,
             top_k: self.top_k,
@@ -44,7 +44,7 @@ impl SamplingFlags {
 }
 
 /// One line about how a generation went, and one more if it ended for want of room.
-pub fn report(generation: &Generation) {
+pub(crate) fn report(generation: &Generation) {
     let decode = generation.decode_tokens_per_s.map(|rate| format!(", decode {rate:.1} tokens/s"));
     let first = generation.ttft_ms.map(|ms| format!(", first token after {ms:.0} ms"));
     eprintln!(

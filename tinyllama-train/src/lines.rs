@@ -1,5 +1,6 @@
 //! burn-train's renderer traits on plain lines, for pipes, files and CI.
 
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use burn::data::dataloader::Progress;
@@ -40,7 +41,8 @@ impl LineRenderer {
     }
 
     fn print(&self, line: &str) {
-        self.bar.suspend(|| println!("{line}"));
+        // A reader that went away, as `head` does, is no reason to end the run.
+        self.bar.suspend(|| _ = writeln!(io::stdout(), "{line}"));
     }
 }
 
