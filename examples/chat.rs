@@ -1,19 +1,20 @@
 //! Talks with a model: `cargo run --release --example chat -- --model out/demo`.
 
-mod sampling_flags;
+mod command_line;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use kernels_cubecl::DeviceSpec;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tinyllama_infer::{ChatEvent, ChatSession, Generation, LoadedModel, locate};
 
-use sampling_flags::{SamplingFlags, report};
+use command_line::{SamplingFlags, exit_code, report, warn_if_cut};
 
 const HELP: &str = "\
 /help             this list
@@ -59,8 +60,11 @@ struct Args {
     json: bool,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    exit_code(run(Args::parse()))
+}
+
+fn run(args: Args) -> Result<()> {
     let sampling = args.flags.sampling(args.temperature)?;
     let device = args.device.resolve()?;
     ctrlc::set_handler(|| {
@@ -69,7 +73,7 @@ fn main() -> Result<()> {
             std::process::exit(130);
         }
     })
-    .context("listening for Ctrl-C")?;
+    .map_err(|error| anyhow!("cannot listen for Ctrl-C: {error}"))?;
     let folder = locate(&args.model)?;
     let loaded = LoadedModel::load(&folder, &device)?;
     let mut session = ChatSession::new(&loaded, sampling, args.max_new_tokens)?;
@@ -94,9 +98,10 @@ fn main() -> Result<()> {
 
 /// Reads and answers lines until the input ends.
 fn converse(session: &mut ChatSession<'_>) -> Result<()> {
-    let mut editor = DefaultEditor::new().context("opening the terminal")?;
+    let mut editor =
+        DefaultEditor::new().map_err(|error| anyhow!("cannot open the terminal: {error}"))?;
     // A chat without history is still a chat: no home directory, or a full disk, is no reason to end.
-    let history = history_file();
+    let history = std::io::stdin().is_terminal().then(history_file).flatten();
     if let Some(file) = &history {
         editor.load_history(file).ok();
     }
@@ -107,7 +112,7 @@ fn converse(session: &mut ChatSession<'_>) -> Result<()> {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
-            Err(error) => return Err(error).context("reading a line"),
+            Err(error) => bail!("cannot read a line: {error}"),
         };
         let line = line.trim();
         if line.is_empty() {
@@ -124,7 +129,7 @@ fn converse(session: &mut ChatSession<'_>) -> Result<()> {
             None => answer(session, line, true).map(|generation| last = Some(generation)),
         };
         if let Err(error) = outcome {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {error}");
         }
     }
     if let Some(file) = &history {
@@ -154,7 +159,9 @@ fn command(session: &mut ChatSession<'_>, words: &str) -> Result<()> {
 
 fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
     if key == "max_new_tokens" {
-        let tokens = value.parse().with_context(|| format!("max_new_tokens `{value}`"))?;
+        let Ok(tokens) = value.parse() else {
+            bail!("`max_new_tokens` is `{value}`, but must be a whole number");
+        };
         return Ok(session.set_max_new_tokens(tokens)?);
     }
     let mut sampling = *session.sampling();
@@ -180,10 +187,12 @@ fn answer(session: &mut ChatSession<'_>, question: &str, stream: bool) -> Result
         ChatEvent::Text(_) => {}
     });
     ANSWERING.store(false, Ordering::Relaxed);
-    if stream && generation.is_ok() {
+    let generation = generation?;
+    if stream {
         writeln!(stdout).ok();
     }
-    Ok(generation?)
+    warn_if_cut(&generation);
+    Ok(generation)
 }
 
 fn stats(session: &ChatSession<'_>, last: Option<&Generation>) {

@@ -1,20 +1,21 @@
 //! Continues a text: `cargo run --release --example generate -- --model out/demo --prompt "fn main"`.
 
-mod sampling_flags;
+mod command_line;
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Parser;
 use kernels_cubecl::DeviceSpec;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use tinyllama_infer::{LoadedModel, Request, Sampler, StopRules, generate_text, locate};
+use tinyllama_infer::{Context, LoadedModel, Request, Sampler, StopRules, generate_text, locate};
 
-use sampling_flags::{SamplingFlags, report};
+use command_line::{SamplingFlags, exit_code, report, warn_if_cut};
 
 /// Continue a text
 ///
@@ -48,8 +49,11 @@ struct Args {
     json: bool,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    exit_code(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result<()> {
     let mut sampler = Sampler::new(args.flags.sampling(args.temperature)?)?;
     let device = args.device.resolve()?;
     let loaded = LoadedModel::load(&locate(&args.model)?, &device)?;
@@ -73,13 +77,14 @@ fn main() -> Result<()> {
         let written = args.json || write!(stdout, "{piece}").and_then(|()| stdout.flush()).is_ok();
         cancel.fetch_or(!written, Ordering::Relaxed);
     };
-    let mut context = tinyllama_infer::Context::new(&loaded.model);
+    let mut context = Context::new(&loaded.model);
     let generation =
         generate_text(&mut context, &loaded.tokenizer, &request, &mut sampler, stream)?;
     let json = if args.json { serde_json::to_string(&generation)? } else { String::new() };
     // Ends the streamed text with a newline, or is the whole of it.
     writeln!(std::io::stdout(), "{json}").ok();
     report(&generation);
+    warn_if_cut(&generation);
     Ok(())
 }
 
@@ -93,5 +98,5 @@ fn write_logits(path: &Path, ids: &[u32], logits: &[f32]) -> Result<()> {
         ("logits", TensorView::new(Dtype::F32, vec![length, vocab_size], &logit_bytes)?),
     ]);
     safetensors::serialize_to_file(tensors, None, path)
-        .with_context(|| format!("writing --logits-out {}", path.display()))
+        .map_err(|error| anyhow!("cannot write --logits-out {}: {error}", path.display()))
 }

@@ -161,7 +161,9 @@ fn main() -> anyhow::Result<()> {
         );
         return Ok(());
     }
-    monitor.write_final(&report(&outcome, &data, baselines))?;
+    let record = final_record(&outcome, &data, baselines);
+    monitor.write_final(&record)?;
+    print_report(&record, outcome.tokens_per_s);
     print_sample(&trainer.model(), &data, &held_out)?;
     println!(
         "\nnext        cargo run --release --example chat -- --model {}",
@@ -235,27 +237,34 @@ fn trainer(
     Ok((trainer, state.wall_s))
 }
 
-fn report(outcome: &RunOutcome, data: &TrainingData, baselines: Option<Baselines>) -> FinalRecord {
-    let bits = |loss| data.validation.size().bits_per_byte(loss);
-    println!(
-        "\ntrained     {} steps, {} tokens in {:.0} s ({:.0} tokens/s)",
-        outcome.step, outcome.tokens, outcome.wall_s, outcome.tokens_per_s
-    );
-    if let Some(loss) = outcome.val_loss {
-        println!("held out    {loss:.4} nats/token, {:.4} bits/byte", bits(loss));
-    }
-    if let Some((Baselines { bigram_loss, .. }, loss)) = baselines.zip(outcome.val_loss) {
-        let verdict = if loss < bigram_loss { "better" } else { "worse" };
-        println!("            {:.4} nats/token {verdict} than bigrams", (bigram_loss - loss).abs());
-    }
+fn final_record(
+    outcome: &RunOutcome,
+    data: &TrainingData,
+    baselines: Option<Baselines>,
+) -> FinalRecord {
+    let bits_per_byte = |loss| data.validation.size().bits_per_byte(loss);
     FinalRecord {
         step: outcome.step,
         tokens: outcome.tokens,
         val_loss: outcome.val_loss,
         unigram_loss: baselines.map(|baselines| baselines.unigram_loss),
         bigram_loss: baselines.map(|baselines| baselines.bigram_loss),
-        bits_per_byte: outcome.val_loss.map(bits),
+        bits_per_byte: outcome.val_loss.map(bits_per_byte),
         wall_s: outcome.wall_s,
+    }
+}
+
+fn print_report(record: &FinalRecord, tokens_per_s: f64) {
+    let FinalRecord { step, tokens, wall_s, val_loss, bigram_loss, bits_per_byte, .. } = *record;
+    println!(
+        "\ntrained     {step} steps, {tokens} tokens in {wall_s:.0} s ({tokens_per_s:.0} tokens/s)"
+    );
+    if let Some((loss, bits)) = val_loss.zip(bits_per_byte) {
+        println!("held out    {loss:.4} nats/token, {bits:.4} bits/byte");
+    }
+    if let Some((loss, bigram_loss)) = val_loss.zip(bigram_loss) {
+        let verdict = if loss < bigram_loss { "better" } else { "worse" };
+        println!("            {:.4} nats/token {verdict} than bigrams", (bigram_loss - loss).abs());
     }
 }
 

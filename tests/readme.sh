@@ -10,6 +10,7 @@ set -euo pipefail
 # README line => "run" and the arguments to append, or "skip" and the reason.
 declare -A plan=(
     ["cargo run --release --example pretrain"]="run --max-steps 20 --save-every 20"
+    ["cargo run --release --example chat -- --model out/demo"]="run --prompt Hello --max-new-tokens 8"
     ["cargo test --release"]="skip: .ci/run runs it as a part of its own"
 )
 

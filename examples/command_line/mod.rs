@@ -1,4 +1,6 @@
-//! What generate and chat have in common: how tokens are drawn, and how a result is reported.
+//! What generate and chat have in common: how tokens are drawn, how a result or an error is reported.
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
@@ -43,7 +45,7 @@ impl SamplingFlags {
     }
 }
 
-/// One line about how a generation went, and one more if it ended for want of room.
+/// One line about how a generation went.
 pub(crate) fn report(generation: &Generation) {
     let decode = generation.decode_tokens_per_s.map(|rate| format!(", decode {rate:.1} tokens/s"));
     let first = generation.ttft_ms.map(|ms| format!(", first token after {ms:.0} ms"));
@@ -55,7 +57,22 @@ pub(crate) fn report(generation: &Generation) {
         first.unwrap_or_default(),
         generation.finish_reason,
     );
+}
+
+/// Says so if the model's context ended a text.
+pub(crate) fn warn_if_cut(generation: &Generation) {
     if generation.finish_reason == FinishReason::Context {
         eprintln!("warning: the text was cut because the model's context is full");
+    }
+}
+
+/// Prints an error as one message: those of this project name their cause themselves.
+pub(crate) fn exit_code(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
