@@ -1,4 +1,5 @@
 //! The integration tests: one binary, one module for each promise that spans crates.
 
 mod reference_logits; // Our logits, loss, gradients, greedy ids and KV cache are Hugging Face's.
+mod sft_mask; // Fine-tuning learns answers and their stop tokens, nothing else.
 mod tidy; // The tree itself: file sizes, leftovers, one-way dependencies, the two READMEs.
