@@ -17,10 +17,6 @@ use tinyllama_train::{
     TrainingData, held_out_batches, prepare_registry_corpus, run,
 };
 
-/// The demo reads this much of the corpus, in lock order: far more than its run sees, and packed in
-/// about a minute. Prepare a folder with `prepare_data` and name it with --data to train on more.
-const MAX_CORPUS_BYTES: u64 = 32 << 20;
-
 /// Data sets beyond this are not counted for the bigram baseline: the table would not fit in memory.
 const MAX_BASELINE_TOKENS: u64 = 1 << 30;
 
@@ -175,7 +171,7 @@ fn main() -> anyhow::Result<()> {
 /// Packs the registry corpus, or finds it packed.
 fn registry_data(config: &TrainConfig, folder: &Path) -> anyhow::Result<PathBuf> {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
-    let corpus = RegistryCorpus::open(&lock, Some(MAX_CORPUS_BYTES))?;
+    let corpus = RegistryCorpus::open(&lock, None)?;
     let vocab_size = config.model.vocab_size.min(MAX_VOCAB_SIZE);
     let prepared = prepare_registry_corpus(&corpus, folder, vocab_size, &ProgressBar::new(0))?;
     let megabytes = (prepared.train.text_bytes + prepared.validation.text_bytes) as f64 / 1e6;

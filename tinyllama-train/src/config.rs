@@ -74,7 +74,7 @@ impl TrainConfig {
     pub fn demo() -> Self {
         Self {
             preset: "demo".to_owned(),
-            max_steps: 480,
+            max_steps: 400,
             warmup_steps: 50,
             peak_lr: 3e-3,
             min_lr: 3e-5,
