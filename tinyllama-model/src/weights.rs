@@ -3,10 +3,11 @@
 //! Hugging Face keeps q, k, v and gate, up apart; this crate packs each set into one matrix
 //! `[out, in]` by stacking rows, so packing is a concatenation and unpacking a split.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use burn::module::Param;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -103,37 +104,26 @@ pub fn load(folder: &Path, device: &Device) -> Result<TinyLlama, WeightsError> {
         })?;
         tensors.extend(file.tensors());
     }
-    check_names(folder, &config, &tensors)?;
-    let read = |name: &str, shape: &[usize]| read_f32(folder, &tensors, name, shape);
-    let mut failure = None;
+    // Everything is checked before anything of the config's sizes is allocated.
+    check_tensors(folder, &config, &tensors)?;
     let mut model = TinyLlama::build(&config, device, |matrix| {
         let packed = packed(&config, matrix);
         let rows = packed.iter().map(|part| part.rows).sum::<usize>();
         let columns = packed[0].columns;
-        let mut values = Vec::new();
-        for part in packed {
-            match read(&part.name, &[part.rows, part.columns]) {
-                Ok(part) => values.extend(part),
-                Err(error) => failure = failure.take().or(Some(error)),
-            }
-        }
-        // After a failure the values are never looked at: the error is returned below.
-        values.resize(rows * columns, 0.0);
+        let values: Vec<f32> =
+            packed.iter().flat_map(|part| to_f32(&tensors[&part.name])).collect();
         Tensor::from_data(TensorData::new(values, [rows, columns]), device)
     });
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    let d = config.hidden_size;
-    let norm = |name: &str| -> Result<Tensor<1>, WeightsError> {
-        Ok(Tensor::from_data(TensorData::new(read(name, &[d])?, [d]), device))
+    let norm = |name: &str| {
+        let values = to_f32(&tensors[name]);
+        Param::from_tensor(Tensor::from_data(TensorData::new(values, [config.hidden_size]), device))
     };
     for (index, layer) in model.layers.iter_mut().enumerate() {
         let [before, after] = layer_norm_names(index);
-        layer.input_layernorm.weight = burn::module::Param::from_tensor(norm(&before)?);
-        layer.post_attention_layernorm.weight = burn::module::Param::from_tensor(norm(&after)?);
+        layer.input_layernorm.weight = norm(&before);
+        layer.post_attention_layernorm.weight = norm(&after);
     }
-    model.norm.weight = burn::module::Param::from_tensor(norm(FINAL_NORM)?);
+    model.norm.weight = norm(FINAL_NORM);
     Ok(model)
 }
 
@@ -271,17 +261,21 @@ fn sharded(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Refuses tensors that the model has no place for.
-fn check_names(
+/// Checks that every tensor the config asks for is there, with its shape and a dtype that is read, and
+/// that no other one is.
+fn check_tensors(
     folder: &Path,
     config: &ModelConfig,
     tensors: &HashMap<String, TensorView<'_>>,
 ) -> Result<(), WeightsError> {
-    let mut known = std::collections::HashSet::from([FINAL_NORM.to_owned()]);
-    // A tied checkpoint may still carry its head, a copy of the embedding.
-    let mut matrices = vec![Matrix::EmbedTokens, Matrix::LmHead];
+    let folder = || folder.to_owned();
+    let mut matrices = vec![Matrix::EmbedTokens];
+    if !config.tie_word_embeddings {
+        matrices.push(Matrix::LmHead);
+    }
+    let mut expected = vec![(FINAL_NORM.to_owned(), vec![config.hidden_size])];
     for layer in 0..config.num_hidden_layers {
-        known.extend(layer_norm_names(layer));
+        expected.extend(layer_norm_names(layer).map(|name| (name, vec![config.hidden_size])));
         matrices.extend([
             Matrix::QkvProj(layer),
             Matrix::OProj(layer),
@@ -289,51 +283,49 @@ fn check_names(
             Matrix::DownProj(layer),
         ]);
     }
-    known.extend(matrices.into_iter().flat_map(|matrix| packed(config, matrix)).map(|p| p.name));
-    // Older transformers saved the rotary table, which is computed here.
-    let foreign = tensors
-        .keys()
-        .filter(|name| !known.contains(*name) && !name.ends_with("rotary_emb.inv_freq"))
-        .min();
-    match foreign {
-        Some(name) => {
-            Err(WeightsError::Unexpected { folder: folder.to_owned(), name: name.clone() })
+    let parts = matrices.into_iter().flat_map(|matrix| packed(config, matrix));
+    expected.extend(parts.map(|part| (part.name, vec![part.rows, part.columns])));
+
+    let mut known = HashSet::new();
+    for (name, expected) in expected {
+        let Some(view) = tensors.get(&name) else {
+            return Err(WeightsError::Missing { folder: folder(), name });
+        };
+        if view.shape() != expected {
+            let found = view.shape().to_vec();
+            return Err(WeightsError::Shape { folder: folder(), name, expected, found });
         }
+        if !matches!(view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            let dtype = format!("{:?}", view.dtype());
+            return Err(WeightsError::Dtype { folder: folder(), name, dtype });
+        }
+        known.insert(name);
+    }
+    // A tied checkpoint may still carry its head, a copy of the embedding, and older transformers
+    // saved the rotary table, which is computed here.
+    let is_extra = |name: &&String| {
+        !known.contains(*name)
+            && *name != "lm_head.weight"
+            && !name.ends_with("rotary_emb.inv_freq")
+    };
+    match tensors.keys().filter(is_extra).min() {
+        Some(name) => Err(WeightsError::Unexpected { folder: folder(), name: name.clone() }),
         None => Ok(()),
     }
 }
 
-/// One tensor as f32 values, its shape checked.
-fn read_f32(
-    folder: &Path,
-    tensors: &HashMap<String, TensorView<'_>>,
-    name: &str,
-    shape: &[usize],
-) -> Result<Vec<f32>, WeightsError> {
-    let folder = folder.to_owned();
-    let Some(view) = tensors.get(name) else {
-        return Err(WeightsError::Missing { folder, name: name.to_owned() });
-    };
-    if view.shape() != shape {
-        return Err(WeightsError::Shape {
-            folder,
-            name: name.to_owned(),
-            expected: shape.to_vec(),
-            found: view.shape().to_vec(),
-        });
-    }
+/// The elements of a tensor that `check_tensors` has passed.
+fn to_f32(view: &TensorView<'_>) -> Vec<f32> {
     let bytes = view.data();
     let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
     match view.dtype() {
-        Dtype::F32 => Ok(bytes
+        Dtype::F32 => bytes
             .chunks_exact(4)
             .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-            .collect()),
-        Dtype::F16 => Ok(halves().map(|pair| f16::from_le_bytes(pair).to_f32()).collect()),
-        Dtype::BF16 => Ok(halves().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect()),
-        other => {
-            Err(WeightsError::Dtype { folder, name: name.to_owned(), dtype: format!("{other:?}") })
-        }
+            .collect(),
+        Dtype::F16 => halves().map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
+        Dtype::BF16 => halves().map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
+        other => unreachable!("dtype {other:?} was refused before"),
     }
 }
 
@@ -341,4 +333,34 @@ fn read_f32(
 fn f32_bytes<const D: usize>(tensor: Tensor<D>) -> Vec<u8> {
     let data = tensor.inner().cast(FloatDType::F32).into_data();
     data.iter::<f32>().flat_map(f32::to_le_bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A config that promises terabytes is refused by the file's own header, before any allocation.
+    #[test]
+    fn sizes_of_the_config_are_checked_before_they_are_allocated() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tiny_llama");
+        let copy = tempfile::tempdir().unwrap();
+        let weights = fixture.join("model.safetensors");
+        fs::copy(weights, copy.path().join("model.safetensors")).unwrap();
+        let mut config = ModelConfig::from_file(&fixture.join("config.json")).unwrap();
+        config.intermediate_size = 1 << 23;
+        fs::write(copy.path().join("config.json"), config.to_json()).unwrap();
+        let message = load(copy.path(), &Device::flex()).unwrap_err().to_string();
+        assert!(message.contains("gate_proj") && message.contains("8388608"), "{message}");
+
+        config.intermediate_size = 77;
+        config.num_hidden_layers = 4;
+        fs::write(copy.path().join("config.json"), config.to_json()).unwrap();
+        let message = load(copy.path(), &Device::flex()).unwrap_err().to_string();
+        assert!(message.contains("model.layers.3.") && message.contains("missing"), "{message}");
+
+        config.num_hidden_layers = 2;
+        fs::write(copy.path().join("config.json"), config.to_json()).unwrap();
+        let message = load(copy.path(), &Device::flex()).unwrap_err().to_string();
+        assert!(message.contains("model.layers.2.") && message.contains("no place"), "{message}");
+    }
 }
