@@ -41,6 +41,7 @@ mod backend;
 mod cross_entropy;
 mod device;
 mod linear;
+mod matmul;
 mod precision;
 mod rms_norm;
 mod rope;

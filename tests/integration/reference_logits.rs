@@ -124,7 +124,12 @@ fn loss_and_gradients_are_those_of_transformers() {
 }
 
 /// Greedy continuation of `prompt` through the KV cache, one token at a time after the prefill.
-fn greedy(model: &TinyLlama, prompt: &[f64], new_tokens: usize, device: &Device) -> Vec<f64> {
+pub(crate) fn greedy(
+    model: &TinyLlama,
+    prompt: &[f64],
+    new_tokens: usize,
+    device: &Device,
+) -> Vec<f64> {
     let mut cache = KvCache::new(model.config(), 1, prompt.len() + new_tokens, device);
     let mut input = prompt.to_vec();
     let mut generated = Vec::new();

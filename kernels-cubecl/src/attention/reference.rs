@@ -8,10 +8,11 @@ use burn::backend::{Backend, TensorMetadata, get_device_settings};
 use burn::tensor::Shape;
 
 use super::AttentionOptions;
+use crate::matmul::Matmul;
 use crate::precision::{to_dtype, to_f32};
 
 /// q `[B, T, N, H]`, k and v `[B, S, K, H]` → (out `[B, T, N, H]`, lse `[B, N, T]` f32).
-pub(crate) fn forward<B: Backend>(
+pub(crate) fn forward<B: Matmul>(
     q: FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
@@ -24,14 +25,14 @@ pub(crate) fn forward<B: Backend>(
     let weights = B::float_exp(B::float_sub(scores, max.clone()));
     let sum = B::float_sum_dim(weights.clone(), 3);
     let p = B::float_div(weights, sum.clone());
-    let out = B::float_matmul(p, heads.keys_first::<B>(to_f32::<B>(v)));
+    let out = B::matmul(p, heads.keys_first::<B>(to_f32::<B>(v)));
     let lse = B::float_add(max, B::float_log(sum));
     let lse = B::float_reshape(lse, Shape::new([heads.batch, heads.query, heads.length]));
     (to_dtype::<B>(heads.unstack::<B>(out), dtype), lse)
 }
 
 /// → (dq, dk, dv).
-pub(crate) fn backward<B: Backend>(
+pub(crate) fn backward<B: Matmul>(
     q: FloatTensor<B>,
     k: FloatTensor<B>,
     v: FloatTensor<B>,
@@ -51,13 +52,13 @@ pub(crate) fn backward<B: Backend>(
     let delta = B::float_sum_dim(B::float_mul(out, dout.clone()), 3); // [B, T, N, 1]
     let delta = column(B::float_permute(delta, &[0, 2, 1, 3]));
     let dout = heads.stack::<B>(dout);
-    let dv = B::float_matmul(B::float_swap_dims(p.clone(), 2, 3), dout.clone()); // [B, K, S, H]
+    let dv = B::matmul(B::float_swap_dims(p.clone(), 2, 3), dout.clone()); // [B, K, S, H]
     let v = heads.keys_first::<B>(to_f32::<B>(v));
-    let dp = B::float_matmul(dout, B::float_swap_dims(v, 2, 3));
+    let dp = B::matmul(dout, B::float_swap_dims(v, 2, 3));
     let ds = B::float_mul(p, B::float_sub(dp, delta));
     let ds = B::float_mul_scalar(ds, options.scale.into());
-    let dq = B::float_matmul(ds.clone(), heads.keys_first::<B>(to_f32::<B>(k)));
-    let dk = B::float_matmul(B::float_swap_dims(ds, 2, 3), heads.stack::<B>(to_f32::<B>(q)));
+    let dq = B::matmul(ds.clone(), heads.keys_first::<B>(to_f32::<B>(k)));
+    let dk = B::matmul(B::float_swap_dims(ds, 2, 3), heads.stack::<B>(to_f32::<B>(q)));
     let keys = |tensor| to_dtype::<B>(B::float_permute(tensor, &[0, 2, 1, 3]), dtype);
     (to_dtype::<B>(heads.unstack::<B>(dq), dtype), keys(dk), keys(dv))
 }
@@ -102,7 +103,7 @@ impl Heads {
     }
 
     /// Masked, scaled scores `[B, K, G·T, S]` in f32.
-    fn scores<B: Backend>(
+    fn scores<B: Matmul>(
         &self,
         q: FloatTensor<B>,
         k: FloatTensor<B>,
@@ -110,7 +111,7 @@ impl Heads {
     ) -> FloatTensor<B> {
         let k = self.keys_first::<B>(to_f32::<B>(k));
         let q = B::float_mul_scalar(self.stack::<B>(to_f32::<B>(q)), options.scale.into());
-        let scores = B::float_matmul(q, B::float_swap_dims(k, 2, 3));
+        let scores = B::matmul(q, B::float_swap_dims(k, 2, 3));
         // One query at the last position sees every key.
         if !options.causal || self.length == 1 {
             return scores;
