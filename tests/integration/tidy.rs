@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A file that outgrows this holds more than one concept.
 const MAX_LINES: usize = 400;
@@ -95,6 +96,28 @@ fn fixtures_are_small() {
     assert!(bytes > 0 && bytes <= MAX_FIXTURE_BYTES, "{bytes} bytes, at most {MAX_FIXTURE_BYTES}");
 }
 
+/// Another version, feature or profile would compile Burn a second time for `tests/downstream`.
+#[test]
+fn the_downstream_project_shares_the_build() {
+    let downstream = root().join("tests/downstream");
+    let ours = packages(&read(&root().join("Cargo.lock")));
+    let theirs = packages(&read(&downstream.join("Cargo.lock")));
+    assert!(!theirs.is_empty(), "its lock file names no package of a registry");
+    let mut offences: Vec<String> = theirs.difference(&ours).cloned().collect();
+    let profile = |manifest: &Path| {
+        let text = read(manifest);
+        let (_, rest) = text.split_once("[profile.release]\n").expect("a release profile");
+        rest.split("\n\n").next().unwrap_or(rest).trim().to_owned()
+    };
+    let manifest = downstream.join("Cargo.toml");
+    if profile(&manifest) != profile(&root().join("Cargo.toml")) {
+        offences.push("the release profiles differ".to_owned());
+    }
+    let ours = features(&root().join("Cargo.toml"));
+    offences.extend(features(&manifest).difference(&ours).cloned());
+    report(offences);
+}
+
 #[test]
 fn the_translated_readme_has_the_same_commands_and_figures() {
     let english = read(&root().join("README.md"));
@@ -117,6 +140,35 @@ fn links_between_documents_lead_somewhere() {
         }
     }
     report(offences);
+}
+
+/// The registry packages of a lock file, each with its version and checksum.
+fn packages(lock: &str) -> BTreeSet<String> {
+    let keys = ["name = ", "version = ", "checksum = "];
+    let package = |block: &str| -> Vec<String> {
+        let lines = block.lines().filter(|line| keys.iter().any(|key| line.starts_with(key)));
+        lines.map(str::to_owned).collect()
+    };
+    let packages = lock.split("[[package]]").skip(1).map(package);
+    packages.filter(|lines| lines.len() == keys.len()).map(|lines| lines.join(" ")).collect()
+}
+
+/// The registry packages that building everything behind a manifest takes, each with its features.
+fn features(manifest: &Path) -> BTreeSet<String> {
+    let cargo = std::env::var_os("CARGO").expect("Cargo runs the tests");
+    let output = Command::new(cargo)
+        .args(["tree", "--offline", "--locked", "--edges", "normal,build,dev", "--workspace"])
+        .args(["--prefix", "none", "--format", "{p} {f}", "--manifest-path"])
+        .arg(manifest)
+        .output()
+        .expect("Cargo starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("Cargo writes UTF-8");
+    // The mark of a package that was shown before.
+    let packages = text.lines().map(|line| line.trim_end_matches(" (*)"));
+    // Packages of this repository show their folder in brackets.
+    let is_foreign = |line: &&str| !line.contains(" (") || line.contains(" (proc-macro)");
+    packages.filter(is_foreign).map(str::to_owned).collect()
 }
 
 /// The fenced code blocks of a Markdown text, in order, each with its opening line.

@@ -34,6 +34,10 @@ mod train_error;
 mod trainer;
 mod training_data;
 
+/// burn-train's flag that ends a run after its current step; every [`Monitor`] is made with one.
+#[doc(no_inline)]
+pub use burn_train::Interrupter;
+
 pub use baselines::{Baselines, held_out_batches};
 pub use batch::{Batch, IGNORE_INDEX};
 pub use bpe::{
