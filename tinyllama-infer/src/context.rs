@@ -60,29 +60,23 @@ impl<'a> Context<'a> {
     /// # Errors
     /// The context is full, or the model lacks the id; the logits are not finite.
     pub fn push(&mut self, id: u32) -> Result<Vec<f32>, InferError> {
-        let length = self.ids.len() + 1;
-        if length > self.cache.capacity() {
-            let ids: Vec<u32> = self.ids.iter().copied().chain([id]).collect();
-            return Ok(self.prefill(&ids)?.0);
-        }
+        self.reserve(self.ids.len() + 1)?;
         self.read(&[id])
     }
 
-    /// Makes room for `length` tokens in all. Growing forgets what is held; capacities double, so
-    /// that all re-reading together costs no more than one reading of the whole.
+    /// Makes room for `length` tokens in all. Capacities double, so that all copying together costs no
+    /// more than copying the whole twice, and memory follows what is read, not what the model could see.
     ///
     /// # Errors
     /// The model cannot see so many tokens.
-    pub(crate) fn reserve(&mut self, length: usize) -> Result<(), InferError> {
+    fn reserve(&mut self, length: usize) -> Result<(), InferError> {
         let context_tokens = self.limit_tokens();
         if length > context_tokens {
             return Err(InferError::PromptTooLong { prompt_tokens: length, context_tokens });
         }
         if length > self.cache.capacity() {
             let doubled = length.max(2 * self.cache.capacity()).max(MIN_CAPACITY_TOKENS);
-            let capacity = doubled.min(context_tokens);
-            self.cache = KvCache::new(self.model.config(), 1, capacity, &self.device);
-            self.ids.clear();
+            self.cache.grow(doubled.min(context_tokens));
         }
         Ok(())
     }

@@ -92,8 +92,6 @@ pub fn generate_ids(
     let Request { prompt_ids, max_new_tokens, stop, cancel } = *request;
     let max_ids = room(context.limit_tokens(), prompt_ids.len(), max_new_tokens)?;
     let start = Instant::now();
-    // Reserved at once, so that no decoding step has to grow the cache.
-    context.reserve(prompt_ids.len() + max_ids)?;
     let (mut logits, computed) = context.prefill(prompt_ids)?;
     let prefill_s = start.elapsed().as_secs_f64();
     let mut first_s = None;

@@ -6,9 +6,6 @@ use crate::config::ModelConfig;
 
 /// The keys and values a block attends to: those of this call alone, or those of a cache too.
 pub trait KeyValues {
-    /// Number of tokens already held, which is the position of the next one.
-    fn start(&self) -> usize;
-
     /// Takes this call's k and v `[B, T, K, H]` and returns all that the queries may see,
     /// `[B, S, K, H]` with the new ones last.
     fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>);
@@ -19,16 +16,12 @@ pub trait KeyValues {
 pub struct NoCache;
 
 impl KeyValues for NoCache {
-    fn start(&self) -> usize {
-        0
-    }
-
     fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         (k, v)
     }
 }
 
-/// Keys and values of one layer in memory allocated once.
+/// Keys and values of one layer, in memory with room for more.
 #[derive(Clone, Debug)]
 pub struct LayerCache {
     k: Tensor<4>, // [B, capacity, K, H]
@@ -37,10 +30,6 @@ pub struct LayerCache {
 }
 
 impl KeyValues for LayerCache {
-    fn start(&self) -> usize {
-        self.len
-    }
-
     /// # Panics
     /// When the capacity is exceeded; generation checks it before the call.
     fn extend(&mut self, k: Tensor<4>, v: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
@@ -54,6 +43,23 @@ impl KeyValues for LayerCache {
         self.v.inplace(|buffer| buffer.slice_assign(range, v));
         self.len = end;
         (self.k.clone().narrow(1, 0, end), self.v.clone().narrow(1, 0, end))
+    }
+}
+
+impl LayerCache {
+    fn grow(&mut self, capacity: usize) {
+        let len = self.len;
+        for tensor in [&mut self.k, &mut self.v] {
+            let [batch, _, heads, head_dim] = tensor.dims();
+            let larger = Tensor::zeros([batch, capacity, heads, head_dim], &tensor.device());
+            tensor.inplace(|held| match len {
+                0 => larger,
+                _ => larger.slice_assign(
+                    [0..batch, 0..len, 0..heads, 0..head_dim],
+                    held.narrow(1, 0, len),
+                ),
+            });
+        }
     }
 }
 
@@ -95,6 +101,14 @@ impl KvCache {
     /// Tokens that fit.
     pub fn capacity(&self) -> usize {
         self.capacity_tokens
+    }
+
+    /// Makes room for `capacity_tokens` in all and keeps the tokens held; never shrinks.
+    pub fn grow(&mut self, capacity_tokens: usize) {
+        if capacity_tokens > self.capacity_tokens {
+            self.layers.iter_mut().for_each(|layer| layer.grow(capacity_tokens));
+            self.capacity_tokens = capacity_tokens;
+        }
     }
 
     /// Forgets the tokens from position `len` on; keeps all if there are fewer.

@@ -27,7 +27,6 @@ pub struct TinyLlama<P = Linear> {
     pub norm: RmsNorm,
     /// `[V, D]`; `None` when the head is tied to `embed_tokens`.
     pub lm_head: Option<Linear>,
-    rope: Rope,
     #[module(skip)]
     config: ModelConfig,
 }
@@ -82,8 +81,7 @@ impl TinyLlama {
             })
             .collect();
         let lm_head = (!config.tie_word_embeddings).then(|| Linear::new(matrix(Matrix::LmHead)));
-        let rope = Rope::new(config, device);
-        Self { embed_tokens, layers, norm: norm(), lm_head, rope, config: config.clone() }
+        Self { embed_tokens, layers, norm: norm(), lm_head, config: config.clone() }
     }
 }
 
@@ -102,17 +100,21 @@ impl<P: Projection> TinyLlama<P> {
     /// When the positions exceed `max_position_embeddings` or the cache; ids must be below V.
     pub fn hidden(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
         let [batch, length] = ids.dims();
+        let start = cache.as_ref().map_or(0, |cache| cache.len());
+        let (end, limit) = (start + length, self.config.max_position_embeddings);
+        assert!(end <= limit, "positions {start}..{end} of a model that has {limit}");
         let x = self.embed_tokens.val().select(0, ids.reshape([batch * length])); // [R, D]
         let mut x = x.reshape([batch, length, self.config.hidden_size]);
+        let rope = Rope::new(&self.config, start..end, &x.device());
         match cache {
             None => {
                 for block in &self.layers {
-                    x = block.forward(x, &self.rope, &mut NoCache);
+                    x = block.forward(x, &rope, &mut NoCache);
                 }
             }
             Some(cache) => {
                 for (block, layer) in self.layers.iter().zip(cache.layers_mut()) {
-                    x = block.forward(x, &self.rope, layer);
+                    x = block.forward(x, &rope, layer);
                 }
             }
         }

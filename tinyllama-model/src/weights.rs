@@ -269,25 +269,8 @@ fn check_tensors(
     tensors: &HashMap<String, TensorView<'_>>,
 ) -> Result<(), WeightsError> {
     let folder = || folder.to_owned();
-    let mut matrices = vec![Matrix::EmbedTokens];
-    if !config.tie_word_embeddings {
-        matrices.push(Matrix::LmHead);
-    }
-    let mut expected = vec![(FINAL_NORM.to_owned(), vec![config.hidden_size])];
-    for layer in 0..config.num_hidden_layers {
-        expected.extend(layer_norm_names(layer).map(|name| (name, vec![config.hidden_size])));
-        matrices.extend([
-            Matrix::QkvProj(layer),
-            Matrix::OProj(layer),
-            Matrix::GateUpProj(layer),
-            Matrix::DownProj(layer),
-        ]);
-    }
-    let parts = matrices.into_iter().flat_map(|matrix| packed(config, matrix));
-    expected.extend(parts.map(|part| (part.name, vec![part.rows, part.columns])));
-
     let mut known = HashSet::new();
-    for (name, expected) in expected {
+    for (name, expected) in expected_tensors(config) {
         let Some(view) = tensors.get(&name) else {
             return Err(WeightsError::Missing { folder: folder(), name });
         };
@@ -312,6 +295,27 @@ fn check_tensors(
         Some(name) => Err(WeightsError::Unexpected { folder: folder(), name: name.clone() }),
         None => Ok(()),
     }
+}
+
+/// Every tensor that the config asks for, with its shape. Made one by one: only the weights can tell
+/// whether config.json exaggerates.
+fn expected_tensors(config: &ModelConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let norm = |name: String| (name, vec![config.hidden_size]);
+    let matrix = |matrix| {
+        packed(config, matrix).into_iter().map(|part| (part.name, vec![part.rows, part.columns]))
+    };
+    let head = (!config.tie_word_embeddings).then_some(Matrix::LmHead);
+    let outer = [Matrix::EmbedTokens].into_iter().chain(head).flat_map(matrix);
+    let layers = (0..config.num_hidden_layers).flat_map(move |layer| {
+        let matrices = [
+            Matrix::QkvProj(layer),
+            Matrix::OProj(layer),
+            Matrix::GateUpProj(layer),
+            Matrix::DownProj(layer),
+        ];
+        layer_norm_names(layer).map(norm).into_iter().chain(matrices.into_iter().flat_map(matrix))
+    });
+    outer.chain([norm(FINAL_NORM.to_owned())]).chain(layers)
 }
 
 /// The elements of a tensor that `check_tensors` has passed.
@@ -352,8 +356,9 @@ mod tests {
         let message = load(copy.path(), &Device::flex()).unwrap_err().to_string();
         assert!(message.contains("gate_proj") && message.contains("8388608"), "{message}");
 
+        // Sixteen million layers have 150 million tensors: their names alone would fill the memory.
         config.intermediate_size = 77;
-        config.num_hidden_layers = 4;
+        config.num_hidden_layers = 1 << 24;
         fs::write(copy.path().join("config.json"), config.to_json()).unwrap();
         let message = load(copy.path(), &Device::flex()).unwrap_err().to_string();
         assert!(message.contains("model.layers.3.") && message.contains("missing"), "{message}");
@@ -362,5 +367,10 @@ mod tests {
         fs::write(copy.path().join("config.json"), config.to_json()).unwrap();
         let message = load(copy.path(), &Device::flex()).unwrap_err().to_string();
         assert!(message.contains("model.layers.2.") && message.contains("no place"), "{message}");
+
+        // A context of millions is promised by real models too, and costs nothing until it is used.
+        (config.num_hidden_layers, config.max_position_embeddings) = (3, 1 << 24);
+        fs::write(copy.path().join("config.json"), config.to_json()).unwrap();
+        assert!(load(copy.path(), &Device::flex()).is_ok());
     }
 }
