@@ -94,6 +94,25 @@ pub enum TokenizerError {
         /// Why it was refused.
         cause: tokenizers::Error,
     },
+    /// An id that no vocabulary of a Llama reaches.
+    #[error("the vocabulary has a token {largest_id}, but ids must be below {limit}")]
+    LargeId {
+        /// The largest id found.
+        largest_id: u32,
+        /// The first id that is refused.
+        limit: usize,
+    },
+    /// The post-processor belongs to another vocabulary.
+    #[error(
+        "`post_processor` puts token {id} around every text, but the vocabulary has {vocab_size} \
+         tokens; take `post_processor` and `model` from the same tokenizer.json"
+    )]
+    ForeignId {
+        /// The id that the vocabulary lacks.
+        id: u32,
+        /// V, one more than the largest id it has.
+        vocab_size: usize,
+    },
     /// A JSON file beside `tokenizer.json` is broken.
     #[error("{}: {source}", .path.display())]
     Settings {

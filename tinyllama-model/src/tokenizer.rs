@@ -23,6 +23,7 @@ use tokenizers::{
 
 use self::settings::Settings;
 pub use self::stream::DecodeStream;
+use crate::config::MAX_SIZE;
 use crate::error::TokenizerError;
 
 /// The name of the vocabulary file in a model folder.
@@ -80,11 +81,22 @@ impl Tokenizer {
     /// Reads the bytes of a `tokenizer.json`.
     ///
     /// # Errors
-    /// The bytes are no `tokenizer.json`.
+    /// The bytes are no `tokenizer.json`, or an id lies outside of a vocabulary's range.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
-        tokenizers::Tokenizer::from_bytes(json)
-            .map(Self::from)
-            .map_err(|cause| TokenizerError::Parse { cause })
+        let inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|cause| TokenizerError::Parse { cause })?;
+        let largest_id = inner.get_vocab(true).into_values().max();
+        if let Some(largest_id) = largest_id.filter(|&id| id as usize >= MAX_SIZE) {
+            return Err(TokenizerError::LargeId { largest_id, limit: MAX_SIZE });
+        }
+        let tokenizer = Self::from(inner);
+        // The ids of the model and of added tokens are in the vocabulary; those that the
+        // post-processor adds are written out beside them.
+        let vocab_size = tokenizer.vocab_size;
+        match tokenizer.around_nothing().into_iter().find(|&id| id as usize >= vocab_size) {
+            Some(id) => Err(TokenizerError::ForeignId { id, vocab_size }),
+            None => Ok(tokenizer),
+        }
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, which must exist.
@@ -136,7 +148,8 @@ impl Tokenizer {
         text: &str,
         literal: &[Range<usize>],
     ) -> Result<Vec<Placed>, TokenizerError> {
-        self.encode_pieces(self.split_marked(text, literal))
+        self.split_marked(text, literal)
+            .and_then(|pieces| self.encode_pieces(pieces))
             .map(|encoding| placed(&encoding))
             .map_err(|cause| TokenizerError::Encode { cause })
     }
@@ -231,9 +244,14 @@ impl Tokenizer {
 
     /// Sets [`Tokenizer::adds_bos`], which depends on the beginning token being known.
     fn with_bos_known(mut self) -> Self {
-        let around_nothing = self.encode("", true).unwrap_or_default();
-        self.adds_bos = self.bos_id().is_some() && around_nothing.first().copied() == self.bos_id();
+        let first_id = self.around_nothing().first().copied();
+        self.adds_bos = first_id.is_some() && first_id == self.bos_id();
         self
+    }
+
+    /// What this tokenizer puts around every text; nothing where it cannot encode the empty one.
+    fn around_nothing(&self) -> Vec<u32> {
+        self.encode("", true).unwrap_or_default()
     }
 
     /// The added tokens found in `text`, with their bytes.
@@ -249,7 +267,11 @@ impl Tokenizer {
     }
 
     /// Cuts `text` at its added tokens, special ones in `literal` excepted, and normalises the rest.
-    fn split_marked(&self, text: &str, literal: &[Range<usize>]) -> PreTokenizedString {
+    fn split_marked(
+        &self,
+        text: &str,
+        literal: &[Range<usize>],
+    ) -> tokenizers::Result<PreTokenizedString> {
         let normalizer = self.inner.get_normalizer();
         let found = self.added_tokens(text);
         let is_literal = |(span, token): &(Range<usize>, Token)| {
@@ -257,7 +279,7 @@ impl Tokenizer {
                 && literal.iter().any(|range| span.start < range.end && range.start < span.end)
         };
         if !found.iter().any(is_literal) {
-            return self.recognising.extract_and_normalize(normalizer, text);
+            return Ok(self.recognising.extract_and_normalize(normalizer, text));
         }
         let mut cuts = Vec::new();
         let mut start = 0;
@@ -268,21 +290,20 @@ impl Tokenizer {
         }
         cuts.push((start..text.len(), None));
         let mut pieces = PreTokenizedString::from(text);
-        pieces
-            .split(|_, whole| {
-                Ok(cuts.iter().filter(|(range, _)| !range.is_empty()).map(
-                    move |(range, tokens)| {
-                        let piece = whole.slice(SliceRange::Original(range.clone()));
-                        (piece.expect("cuts lie between characters of the text"), tokens.clone())
-                    },
-                ))
-            })
-            .expect("the closure above does not fail");
+        pieces.split(|_, whole| {
+            let cut = |(range, tokens): &(Range<usize>, Option<Vec<Token>>)| {
+                // A normalizer that changes lengths may place a token inside of a character.
+                let piece = whole.slice(SliceRange::Original(range.clone()));
+                Ok((piece.ok_or("a special token ends inside of a character")?, tokens.clone()))
+            };
+            let cuts = cuts.iter().filter(|(range, _)| !range.is_empty()).map(cut);
+            cuts.collect::<tokenizers::Result<Vec<_>>>()
+        })?;
         if let Some(normalizer) = normalizer {
             // As extract_and_normalize does, a piece that cannot be normalised stays as it is.
             let _ = pieces.normalize(|piece| normalizer.normalize(piece));
         }
-        pieces
+        Ok(pieces)
     }
 
     /// What `tokenizers` does after normalisation.

@@ -313,6 +313,40 @@ fn broken_files_are_named() {
     }
 }
 
+/// Ids decide how large embeddings, counts and token files are, so none is taken on trust.
+#[test]
+fn ids_outside_of_the_vocabulary_are_refused() {
+    let mut json: Value = serde_json::from_str(&llama_like(true).json(false)).expect("JSON");
+    json["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([70_000]);
+    let error = Tokenizer::from_json(json.to_string().as_bytes()).expect_err("no such token");
+    assert!(matches!(error, TokenizerError::ForeignId { id: 70_000, vocab_size: 273 }), "{error}");
+
+    let mut json: Value = serde_json::from_str(&byte_level(&[]).json(false)).expect("JSON");
+    json["model"]["vocab"]["large"] = json!(u32::MAX);
+    let error = Tokenizer::from_json(json.to_string().as_bytes()).expect_err("a huge vocabulary");
+    assert!(error.to_string().contains("4294967295"), "{error}");
+}
+
+/// NFKC makes two characters of the ligature, and the added token is one of them.
+#[test]
+fn special_tokens_inside_of_a_character_are_no_panic() {
+    let mut json: Value = serde_json::from_str(&byte_level(&["f", "i"]).json(false)).expect("JSON");
+    json["normalizer"] = json!({"type": "NFKC"});
+    for token in json["added_tokens"].as_array_mut().expect("a list") {
+        token["normalized"] = json!(true);
+    }
+    let tokenizer = build(json);
+    for text in ["\u{FB01}", "a\u{FB01}b", "\u{FB01}\u{FB03}", "f\u{FB01}"] {
+        for literal in 0..text.len() {
+            // Either an encoding or an error that says why there is none.
+            let literal = literal..text.len();
+            if let Ok(placed) = tokenizer.encode_marked(text, std::slice::from_ref(&literal)) {
+                assert!(placed.iter().all(|(_, range)| text.get(range.clone()).is_some()));
+            }
+        }
+    }
+}
+
 /// llama.cpp's test vectors for the Llama 2 vocabulary, made with SentencePiece.
 #[test]
 fn llama_vectors() {
