@@ -160,6 +160,8 @@ impl Sampler {
                 if let Some((_, score)) = scores.get_mut(id as usize) {
                     *score *=
                         if *score > 0.0 { repetition_penalty.recip() } else { repetition_penalty };
+                    // An extreme penalty leaves the range of f64, and infinities have no softmax.
+                    *score = score.clamp(f64::MIN, f64::MAX);
                 }
             }
         }

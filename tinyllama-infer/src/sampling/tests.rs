@@ -51,6 +51,22 @@ fn a_tiny_temperature_stays_finite() {
     check(&sampler(|s| s.temperature = 1e-300), &[], &[(1, 1.0), (3, 0.0), (0, 0.0), (2, 0.0)]);
 }
 
+/// Every value that passes the checks gives probabilities, however odd.
+#[test]
+fn extreme_settings_stay_finite() {
+    for penalty in [f64::MIN_POSITIVE, 5e-324, 1e-300, 1e300, f64::MAX] {
+        for temperature in [5e-324, 1.0, f64::MAX] {
+            let sampler =
+                sampler(|s| (s.temperature, s.repetition_penalty) = (temperature, penalty));
+            for logits in [[3e38_f32, -3e38, 2.0, -2.0], [1.0; 4], [-1.0; 4], [0.0; 4]] {
+                let found = sampler.candidates(&logits, &[0, 1, 2, 3]);
+                let sum: f64 = found.iter().map(|(_, probability)| probability).sum();
+                assert!((sum - 1.0).abs() < F32_ROUNDING, "{penalty}, {temperature}: {found:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn top_k_keeps_the_k_largest() {
     check(&sampler(|s| s.top_k = 2), &[], &[(1, 2.0 / 3.0), (3, 1.0 / 3.0)]);
