@@ -188,22 +188,58 @@ fn saved_weights_load_bit_for_bit() {
     }
 }
 
-/// stories260K against run.c of llama2.c, where the assets are.
+/// The folder of shared assets, which a fresh clone does not have.
+fn assets() -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/assets");
+    let folder = std::env::var_os("TINYLLAMA_ASSETS").map_or_else(beside, PathBuf::from);
+    if folder.join("model/stories260K-hf").is_dir() {
+        return Some(folder);
+    }
+    println!("skipped: no model/stories260K-hf in {}; set TINYLLAMA_ASSETS", folder.display());
+    None
+}
+
+/// stories260K against run.c of llama2.c: the logits of a text, and how it goes on.
 #[test]
 fn stories260k_is_llama2_c() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let assets = std::env::var_os("TINYLLAMA_ASSETS")
-        .map_or_else(|| root.join("../shared/assets"), PathBuf::from);
-    let logits = assets.join("reference/stories260K_run_c_logits.safetensors");
-    if !logits.exists() {
-        println!("skipped: {} is not there; set TINYLLAMA_ASSETS", logits.display());
-        return;
-    }
+    let Some(assets) = assets() else { return };
     let device = Device::flex();
-    let reference = read(&logits);
+    let reference = read(&assets.join("reference/stories260K_run_c_logits.safetensors"));
     let model = weights::load(&assets.join("model/stories260K-hf"), &device).unwrap();
     let tokens = &reference["token_ids"].1;
     let (shape, expected) = &reference["run_c_logits"];
     let input = ids(&tokens[..shape[0]], [1, shape[0]], &device);
     assert_logits(&to_vec(model.forward(input, None)), expected, STORIES_TOLERANCE, "stories260K");
+    // BOS and 16 tokens are the prompt's, the others are run.c's argmax.
+    let (prompt, continuation) = tokens.split_at(17);
+    assert_eq!(greedy(&model, prompt, continuation.len(), &device), continuation);
+}
+
+/// The 200 greedy tokens from nothing that llama2.c's own test_all.py expects of run.c.
+#[test]
+fn stories260k_tells_the_story_of_llama2_c() {
+    let Some(assets) = assets() else { return };
+    let device = Device::flex();
+    let model = weights::load(&assets.join("model/stories260K-hf"), &device).unwrap();
+    let pieces = llama2_c_pieces(&fs::read(assets.join("model/tok512.bin")).unwrap());
+    let bos = [1.0];
+    let story = greedy(&model, &bos, 200, &device);
+    let text: Vec<u8> = story.iter().flat_map(|id| pieces[*id as usize].clone()).collect();
+    let expected = fs::read_to_string(assets.join("reference/stories260K_expected_greedy_200.txt"));
+    assert_eq!(String::from_utf8(text).unwrap().trim(), expected.unwrap().trim());
+}
+
+/// The bytes of each token in llama2.c's tokenizer file: a length in front of everything, then for
+/// each token a score, a length and its text, `<0x0A>` for single bytes.
+fn llama2_c_pieces(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = &file[4..];
+    let mut pieces = Vec::new();
+    while let Some((&[_, _, _, _, length @ ..], tail)) = rest.split_first_chunk::<8>() {
+        let (piece, tail) = tail.split_at(u32::from_le_bytes(length) as usize);
+        let byte = piece.strip_prefix(b"<0x").and_then(|hex| std::str::from_utf8(&hex[..2]).ok());
+        let byte = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        pieces.push(byte.map_or(piece.to_vec(), |byte| vec![byte]));
+        rest = tail;
+    }
+    pieces
 }

@@ -1,15 +1,8 @@
 //! Against transformers' greedy tokens, and each way to end.
 
-use std::path::PathBuf;
-
-use burn::tensor::Device;
-use safetensors::SafeTensors;
-use tinyllama_model::weights;
-
 use super::*;
-use crate::context::{ids_tensor, to_f32};
 use crate::sampling::Sampling;
-use crate::testing::{Fixture, assert_close, fixtures, letters_model};
+use crate::testing::{Fixture, fixtures, letters_model};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -111,62 +104,4 @@ fn the_json_keys_are_those_of_the_command_line() {
     let expected =
         ["prompt_ids", "ids", "text", "prompt_tokens_per_s", "decode_tokens_per_s", "ttft_ms"];
     assert_eq!(keys, expected);
-}
-
-/// The folder of shared assets, which a fresh clone does not have.
-fn assets() -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/assets");
-    let folder = std::env::var_os("TINYLLAMA_ASSETS").map_or_else(|| default.into(), PathBuf::from);
-    folder.join("model/stories260K-hf").is_dir().then_some(folder)
-}
-
-/// stories260K against llama2.c: the logits of run.c on a text, how it goes on, and the 200 greedy
-/// tokens from nothing that its test_all.py asks for.
-#[test]
-fn stories260k_writes_what_run_c_writes() {
-    /// Two f32 implementations, sums in different order; logits reach 15.
-    const OTHER_IMPLEMENTATION: f32 = 1e-4;
-
-    let Some(assets) = assets() else {
-        println!("skipped: stories260K is not in TINYLLAMA_ASSETS or ../shared/assets");
-        return;
-    };
-    let model = weights::load(&assets.join("model/stories260K-hf"), &Device::flex()).unwrap();
-    let bytes = std::fs::read(assets.join("reference/stories260K_run_c_logits.safetensors"));
-    let bytes = bytes.unwrap();
-    let reference = SafeTensors::deserialize(&bytes).unwrap();
-    let words = |name: &str| {
-        let words = reference.tensor(name).unwrap().data().chunks_exact(4);
-        words.map(|word| <[u8; 4]>::try_from(word).unwrap()).collect::<Vec<_>>()
-    };
-    let logits: Vec<f32> = words("run_c_logits").into_iter().map(f32::from_le_bytes).collect();
-    let ids: Vec<u32> = words("token_ids").into_iter().map(u32::from_le_bytes).collect();
-
-    let read = ids_tensor(&ids[..64], &model, &Device::flex()).unwrap();
-    assert_close(&to_f32(model.forward(read, None)), &logits, OTHER_IMPLEMENTATION);
-    // BOS and 16 tokens are the prompt's, the others are run.c's argmax.
-    let found = greedy(&mut Context::new(&model), &ids[..17], ids.len() - 17);
-    assert_eq!(found.ids, ids[17..]);
-    let found = greedy(&mut Context::new(&model), &[1], 200);
-    let expected =
-        std::fs::read_to_string(assets.join("reference/stories260K_expected_greedy_200.txt"));
-    let pieces = pieces(&std::fs::read(assets.join("model/tok512.bin")).unwrap());
-    let text: Vec<u8> = found.ids.iter().flat_map(|&id| pieces[id as usize].clone()).collect();
-    assert_eq!(String::from_utf8(text).unwrap().trim(), expected.unwrap().trim());
-}
-
-/// The bytes of each token in llama2.c's tokenizer file: a length in front of everything, then for
-/// each token a score, a length and its text, `<0x0A>` for single bytes.
-fn pieces(file: &[u8]) -> Vec<Vec<u8>> {
-    let mut rest = &file[4..];
-    let mut pieces = Vec::new();
-    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
-        let length = u32::from_le_bytes(head[4..].try_into().unwrap()) as usize;
-        let (piece, tail) = tail.split_at(length);
-        let byte = piece.strip_prefix(b"<0x").and_then(|hex| std::str::from_utf8(&hex[..2]).ok());
-        let byte = byte.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        pieces.push(byte.map_or(piece.to_vec(), |byte| vec![byte]));
-        rest = tail;
-    }
-    pieces
 }
