@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::batch::Batch;
-use crate::error::DataError;
+use crate::data_error::DataError;
 use crate::loader::{Loader, LoaderState};
 use crate::ngram::{BigramCounts, NextTokenModel};
 use crate::shards::TokenShards;

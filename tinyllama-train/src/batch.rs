@@ -39,9 +39,12 @@ impl Batch {
     /// Rows shorter than the longest are filled on the right with `pad_id`, which is no target.
     ///
     /// # Panics
-    /// When there is no row, a row's mask has another length, or a row has fewer than two tokens.
+    /// When there is no row, a row's mask has another length, a row has fewer than two tokens, or a
+    /// token is 2^31 or more.
     pub fn from_masked(rows: &[(&[u32], &[bool])], pad_id: u32) -> Self {
-        let sequence_tokens = rows.iter().map(|(tokens, _)| tokens.len() - 1).max();
+        // What tokenizers and token files may hold is bounded where they are read.
+        let id = |token: u32| i32::try_from(token).expect("no vocabulary has 2^31 tokens");
+        let sequence_tokens = rows.iter().map(|(tokens, _)| tokens.len().saturating_sub(1)).max();
         let sequence_tokens = sequence_tokens.expect("a batch needs a row");
         let mut inputs = Vec::with_capacity(rows.len() * sequence_tokens);
         let mut targets = Vec::with_capacity(rows.len() * sequence_tokens);
@@ -49,12 +52,12 @@ impl Batch {
             assert_eq!(tokens.len(), loss_mask.len(), "one mask value per token");
             assert!(tokens.len() > 1, "a row needs a token and its target");
             // The shift by one: input t is token t, its target is token t + 1.
-            inputs.extend(tokens[..tokens.len() - 1].iter().map(|&token| token as i32));
+            inputs.extend(tokens[..tokens.len() - 1].iter().map(|&token| id(token)));
             targets.extend(tokens[1..].iter().zip(&loss_mask[1..]).map(|(&token, &is_target)| {
-                if is_target { token as i32 } else { IGNORE_INDEX as i32 }
+                if is_target { id(token) } else { IGNORE_INDEX as i32 }
             }));
             let padding = sequence_tokens + 1 - tokens.len();
-            inputs.extend(std::iter::repeat_n(pad_id as i32, padding));
+            inputs.extend(std::iter::repeat_n(id(pad_id), padding));
             targets.extend(std::iter::repeat_n(IGNORE_INDEX as i32, padding));
         }
         let num_targets = targets.iter().filter(|&&target| target != IGNORE_INDEX as i32).count();
@@ -74,6 +77,12 @@ impl Batch {
     /// Targets that count, those that are not [`IGNORE_INDEX`].
     pub fn num_targets(&self) -> usize {
         self.num_targets
+    }
+
+    /// One more than the largest id, padding included: the rows that an embedding must have.
+    pub fn vocab_size(&self) -> usize {
+        let largest = self.inputs.iter().chain(&self.targets).copied().max();
+        largest.map_or(0, |id| id as usize + 1)
     }
 
     /// The inputs `[B, T]` on `device`.
@@ -106,6 +115,7 @@ mod tests {
     fn windows_are_shifted_by_one() {
         let batch = Batch::from_windows(&[1, 2, 3, 4, 5, 6], 2);
         assert_eq!((batch.batch_size(), batch.sequence_tokens(), batch.num_targets()), (2, 2, 4));
+        assert_eq!(batch.vocab_size(), 7);
         assert_eq!(batch.inputs, [1, 2, 4, 5]);
         assert_eq!(batch.targets, [2, 3, 5, 6]);
         assert_eq!(batch.pairs().collect::<Vec<_>>(), [(1, 2), (2, 3), (4, 5), (5, 6)]);

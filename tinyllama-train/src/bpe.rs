@@ -7,7 +7,7 @@ use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, Tokenizer, models::TrainerWrapper};
 
-use crate::error::DataError;
+use crate::data_error::DataError;
 
 /// Text of the begin-of-sequence token, id 0.
 pub const BOS_TOKEN: &str = "<s>";

@@ -12,9 +12,10 @@
 //! The first line of files is a model folder in Hugging Face layout. A checkpoint is written under
 //! another name, forced to disk and renamed; a kill at any moment leaves the checkpoints before it.
 
-use std::collections::HashMap;
+mod seal;
+
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
@@ -23,16 +24,15 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use tinyllama_model::{FlatParameters, ParameterGroup, TinyLlama, Tokenizer, weights};
+use tinyllama_model::{FlatParameters, ModelConfig, ParameterGroup, TinyLlama, Tokenizer, weights};
 
+use self::seal::{DONE_FILE, seal, sync, sync_folder, verify};
 use crate::config::TrainConfig;
 use crate::optimizer::Moments;
 use crate::source::BatchSource;
 use crate::train_error::TrainError;
 use crate::trainer::{Position, Trainer};
 
-const DONE_FILE: &str = "DONE";
 const STATE_FILE: &str = "trainer.json";
 const MOMENTS_FILE: &str = "trainer.safetensors";
 const LATEST_FILE: &str = "latest";
@@ -148,12 +148,7 @@ impl RunFolder {
         let checkpoints = self.root.join("checkpoints");
         let folder = checkpoints.join(&name);
         let partial = checkpoints.join(format!(".{name}.partial"));
-        for leftover in [&partial, &folder] {
-            // An interrupted attempt, or a damaged checkpoint that the run went back behind.
-            if leftover.exists() {
-                fs::remove_dir_all(leftover).map_err(TrainError::write(leftover))?;
-            }
-        }
+        remove_folder(&partial)?; // An interrupted attempt.
         fs::create_dir_all(&partial).map_err(TrainError::write(&partial))?;
         let model = trainer.model();
         weights::save(&model, &partial)?;
@@ -168,11 +163,13 @@ impl RunFolder {
         let state = TrainerState { step, tokens, wall_s, source, config };
         write_json(&partial.join(STATE_FILE), &state)?;
         seal(&partial)?;
+        // The same step saved before; it stays until there is something in its place.
+        remove_folder(&folder)?;
         fs::rename(&partial, &folder).map_err(TrainError::write(&folder))?;
         sync_folder(&checkpoints)?;
         self.set_latest(&name)?;
         for (_, old) in self.checkpoints()?.into_iter().skip(trainer.config().keep_checkpoints) {
-            fs::remove_dir_all(&old).map_err(TrainError::write(&old))?;
+            remove_folder(&old)?;
         }
         Ok(folder)
     }
@@ -235,9 +232,15 @@ impl RunFolder {
 }
 
 fn load(folder: &Path, device: &Device) -> Result<LoadedCheckpoint, TrainError> {
-    verify(folder)?;
+    verify(folder, &["config.json", "model.safetensors", MOMENTS_FILE, STATE_FILE])?;
     let state = read_state(folder)?;
     let model = weights::load(folder, device)?;
+    // Weights are saved in f32 whatever the run began with.
+    let torch_dtype = model.config().torch_dtype.clone();
+    if (ModelConfig { torch_dtype, ..state.config.model.clone() }) != *model.config() {
+        let detail = format!("describes another model than {STATE_FILE}");
+        return Err(TrainError::Damaged { path: folder.join("config.json"), detail });
+    }
     let groups = FlatParameters::from_model(&model);
     let moments = read_moments(&folder.join(MOMENTS_FILE), groups.groups(), device)?;
     Ok(LoadedCheckpoint { folder: folder.to_owned(), state, model, moments })
@@ -324,70 +327,9 @@ fn read_moments(
         .collect()
 }
 
-/// Forces every file to disk and writes the marker that lists them.
-fn seal(folder: &Path) -> Result<(), TrainError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(TrainError::read(folder))? {
-        names.push(entry.map_err(TrainError::read(folder))?.file_name());
-    }
-    names.sort();
-    let mut lines = String::new();
-    for name in names {
-        let path = folder.join(&name);
-        sync(&path)?;
-        lines += &format!("{}  {}\n", sha256(&path)?, name.to_string_lossy());
-    }
-    let done = folder.join(DONE_FILE);
-    fs::write(&done, lines).map_err(TrainError::write(&done))?;
-    sync(&done)?;
-    sync_folder(folder)
-}
-
-/// Compares every file with the marker.
-fn verify(folder: &Path) -> Result<(), TrainError> {
-    let done = folder.join(DONE_FILE);
-    let text = fs::read_to_string(&done).map_err(TrainError::read(&done))?;
-    let expected: HashMap<&str, &str> = text
-        .lines()
-        .filter_map(|line| line.split_once("  "))
-        .map(|(sum, name)| (name, sum))
-        .collect();
-    for name in ["config.json", "model.safetensors", MOMENTS_FILE, STATE_FILE] {
-        let path = folder.join(name);
-        let found = sha256(&path)?;
-        if expected.get(name).copied() != Some(found.as_str()) {
-            let detail = "its sha256 is not the one in DONE, the file is damaged".to_owned();
-            return Err(TrainError::Damaged { path, detail });
-        }
-    }
-    Ok(())
-}
-
-fn sha256(path: &Path) -> Result<String, TrainError> {
-    let mut file = File::open(path).map_err(TrainError::read(path))?;
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut chunk).map_err(TrainError::read(path))? {
-            0 => break,
-            len => hasher.update(&chunk[..len]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-fn sync(path: &Path) -> Result<(), TrainError> {
-    // Windows syncs only what is open for writing.
-    let file = File::options().write(true).open(path).map_err(TrainError::write(path))?;
-    file.sync_all().map_err(TrainError::write(path))
-}
-
-/// A name is on disk only when the folder that holds it is.
-fn sync_folder(folder: &Path) -> Result<(), TrainError> {
-    match cfg!(unix) {
-        true => File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(TrainError::write(folder)),
+fn remove_folder(path: &Path) -> Result<(), TrainError> {
+    match path.exists() {
+        true => fs::remove_dir_all(path).map_err(TrainError::write(path)),
         false => Ok(()),
     }
 }

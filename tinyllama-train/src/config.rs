@@ -19,6 +19,10 @@ const FREE_FIELDS: [&str; 5] = [
     "keep_checkpoints",
 ];
 
+/// The tokens of a step are in memory at once; this many take two gigabytes. The largest runs known
+/// take a tenth of it.
+const MAX_STEP_TOKENS: usize = 1 << 28;
+
 /// Everything that determines a run besides its data; saved in every checkpoint.
 ///
 /// In TOML, the keys are the fields' names and `[model]` holds those of Hugging Face `config.json`.
@@ -224,8 +228,13 @@ impl TrainConfig {
         require(batch_size.is_multiple_of(micro), "micro_batch_size", micro, || {
             format!("a divisor of batch_size = {batch_size}")
         })?;
-        require(self.sequence_tokens <= context, "sequence_tokens", self.sequence_tokens, || {
+        let sequence_tokens = self.sequence_tokens;
+        require(sequence_tokens <= context, "sequence_tokens", sequence_tokens, || {
             format!("at most model.max_position_embeddings = {context}")
+        })?;
+        let most = MAX_STEP_TOKENS / sequence_tokens;
+        require(batch_size <= most, "batch_size", batch_size, || {
+            format!("at most {most}: a step has room for {MAX_STEP_TOKENS} tokens")
         })?;
         self.validate_constants()
     }

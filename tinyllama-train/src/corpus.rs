@@ -13,7 +13,7 @@ use std::{env, fs};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::error::DataError;
+use crate::data_error::DataError;
 use crate::shards::Split;
 
 /// Files of this size and more are left out: generated tables and operating-system bindings.

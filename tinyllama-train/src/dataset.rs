@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::sorted_entries;
-use crate::error::DataError;
+use crate::data_error::DataError;
 use crate::shards::SplitSize;
 
 /// File name of the description.

@@ -4,7 +4,7 @@
 //! SlimPajama) or `content` (as in StarCoder), or under a key the caller names. A plain text file is
 //! one document up to [`TEXT_PIECE_BYTES`]; longer ones are cut at line ends into documents of about
 //! that size, so that a book can be split and memory stays bounded. A row that cannot be used is
-//! counted and skipped; a file that cannot be read on is an error.
+//! counted and skipped; a file that cannot be read on, or whose lines do not end, is an error.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,13 +19,17 @@ use parquet::record::reader::RowIter;
 use parquet::schema::types::Type as SchemaType;
 
 use crate::corpus::sorted_entries;
-use crate::error::DataError;
+use crate::data_error::DataError;
 
 /// Size at which plain text is cut into documents.
 pub const TEXT_PIECE_BYTES: usize = 64 << 10;
 
 /// Keys of a row's text, in the order tried.
 pub const TEXT_KEYS: [&str; 2] = ["text", "content"];
+
+/// Longest line of JSON lines: beyond every document, and a compressed file of a few kilobytes can hold
+/// gigabytes without a line end.
+const MAX_LINE_BYTES: usize = 256 << 20;
 
 /// Bad rows whose place and cause are kept; all are counted.
 const KEPT_BAD_ROWS: usize = 5;
@@ -265,12 +269,10 @@ impl<'a> OpenFile<'a> {
                 })
             }
             Rows::JsonLines(reader, format) => {
-                let mut line = Vec::new();
-                let num_bytes = reader.read_until(b'\n', &mut line);
-                match num_bytes.map_err(|error| decode(format, error.to_string()))? {
-                    0 => None,
-                    _ => Some(json_text(&line, text_keys)),
-                }
+                let line = next_line(reader, MAX_LINE_BYTES);
+                let line = line
+                    .map_err(|error| decode(format, format!("line {}: {error}", self.row + 1)))?;
+                line.map(|line| json_text(&line, text_keys))
             }
             Rows::Parquet(rows, _) => match rows.next() {
                 None => None,
@@ -305,14 +307,36 @@ fn files_below(folder: &Path) -> Result<Vec<(PathBuf, Format)>, DataError> {
     Ok(files)
 }
 
-/// Reads up to [`TEXT_PIECE_BYTES`] and on to the end of the line; `None` at the end of the file.
+/// Reads up to [`TEXT_PIECE_BYTES`] and on to the end of the line, or where the line takes as much
+/// again, of the character; `None` at the end of the file.
 fn next_piece(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut piece = Vec::new();
     reader.by_ref().take(TEXT_PIECE_BYTES as u64).read_to_end(&mut piece)?;
     if piece.len() == TEXT_PIECE_BYTES {
-        reader.read_until(b'\n', &mut piece)?;
+        reader.by_ref().take(TEXT_PIECE_BYTES as u64).read_until(b'\n', &mut piece)?;
+    }
+    if piece.len() == 2 * TEXT_PIECE_BYTES {
+        // UTF-8 continues a character with at most three bytes.
+        for _ in 0..3 {
+            match reader.fill_buf()?.first() {
+                Some(&byte) if byte & 0b1100_0000 == 0b1000_0000 => piece.push(byte),
+                _ => break,
+            }
+            reader.consume(1);
+        }
     }
     Ok(Some(piece).filter(|piece| !piece.is_empty()))
+}
+
+/// Reads a line with its end; `None` at the end of the file.
+fn next_line(reader: &mut impl BufRead, max_bytes: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    reader.by_ref().take(max_bytes as u64 + 1).read_until(b'\n', &mut line)?;
+    match line.len() {
+        0 => Ok(None),
+        len if len > max_bytes => Err(io::Error::other(format!("longer than {max_bytes} bytes"))),
+        _ => Ok(Some(line)),
+    }
 }
 
 /// The text of a JSON object, under the first of `text_keys` it has.

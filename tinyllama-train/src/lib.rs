@@ -12,9 +12,9 @@ mod bpe;
 mod checkpoint;
 mod config;
 mod corpus;
+mod data_error;
 mod dataset;
 mod documents;
-mod error;
 mod learner;
 mod lines;
 mod loader;
@@ -46,11 +46,11 @@ pub use bpe::{
 pub use checkpoint::{LoadedCheckpoint, RunFolder, TokenizerFiles, TrainerState};
 pub use config::TrainConfig;
 pub use corpus::{CorpusDocument, CorpusSummary, HELD_OUT_ONE_IN, MAX_FILE_BYTES, RegistryCorpus};
+pub use data_error::DataError;
 pub use dataset::{
     DESCRIPTION_FILE, DatasetDescription, RegistryDescription, RegistryKey, TOKENIZER_FILE,
 };
 pub use documents::{BadRows, Documents, Sources, TEXT_KEYS, TEXT_PIECE_BYTES};
-pub use error::DataError;
 pub use learner::{LearnerBatch, LearnerLlama, LearnerOutput, WindowBatcher, WindowDataset};
 pub use loader::{Loader, LoaderState};
 pub use metrics::{FinalRecord, MetricsFile, StepRecord};
@@ -62,7 +62,7 @@ pub use registry::{PreparedCorpus, prepare_registry_corpus};
 pub use run::{RunContext, RunOutcome, run};
 pub use schedule::Schedule;
 pub use shards::{MAX_SHARD_TOKENS, ShardWriter, Split, SplitSize, TokenFormat, TokenShards};
-pub use source::{BatchSource, ShardSource};
-pub use train_error::{SourceError, TrainError};
+pub use source::{BatchSource, ShardSource, SourceError};
+pub use train_error::TrainError;
 pub use trainer::{Position, StepReport, Trainer, nll};
 pub use training_data::TrainingData;

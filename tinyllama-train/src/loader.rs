@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::error::DataError;
+use crate::data_error::DataError;
 use crate::permutation::Permutation;
 use crate::shards::TokenShards;
 

@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use crate::error::DataError;
+use crate::data_error::DataError;
 use crate::shards::TokenShards;
 
 /// Vocabularies up to this size are counted in a dense table of at most 64 MiB.

@@ -9,7 +9,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use tinyllama_model::Tokenizer;
 
-use crate::error::DataError;
+use crate::data_error::DataError;
 use crate::shards::{MAX_SHARD_TOKENS, ShardWriter, Split, SplitSize, TokenFormat};
 
 /// Text that is encoded at once: enough for every core, little beside the model.

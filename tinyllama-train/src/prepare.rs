@@ -6,9 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tinyllama_model::Tokenizer;
 
 use crate::bpe::{EvenSample, SAMPLE_BYTES, check_vocab_size, train_bpe};
+use crate::data_error::DataError;
 use crate::dataset::{DatasetDescription, StagedFolder};
 use crate::documents::{BadRows, Sources};
-use crate::error::DataError;
 use crate::packer::Packer;
 use crate::shards::Split;
 

@@ -6,10 +6,10 @@ use indicatif::ProgressBar;
 
 use crate::bpe::{EvenSample, SAMPLE_BYTES, check_vocab_size};
 use crate::corpus::RegistryCorpus;
+use crate::data_error::DataError;
 use crate::dataset::{
     DatasetDescription, RegistryDescription, RegistryKey, StagedFolder, remove_dataset,
 };
-use crate::error::DataError;
 use crate::packer::Packer;
 use crate::prepare::{save_tokenizer, start_pass, train_tokenizer};
 use crate::shards::{Split, SplitSize, TokenShards};

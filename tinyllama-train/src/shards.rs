@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 pub use self::writer::ShardWriter;
-use crate::error::DataError;
+use crate::data_error::DataError;
 
 const MAGIC: [u8; 8] = *b"TLTOKENS";
 const VERSION: u32 = 1;
@@ -87,10 +87,11 @@ pub struct SplitSize {
 }
 
 impl SplitSize {
+    /// Saturates: a header can claim any number of documents and bytes.
     fn add(&mut self, other: Self) {
-        self.num_documents += other.num_documents;
-        self.num_tokens += other.num_tokens;
-        self.text_bytes += other.text_bytes;
+        self.num_documents = self.num_documents.saturating_add(other.num_documents);
+        self.num_tokens = self.num_tokens.saturating_add(other.num_tokens);
+        self.text_bytes = self.text_bytes.saturating_add(other.text_bytes);
     }
 
     /// Turns a loss in nats per token of this split into bits per byte of its text, a measure that

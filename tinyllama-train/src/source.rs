@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::batch::Batch;
 use crate::loader::{Loader, LoaderState};
 use crate::shards::TokenShards;
-use crate::train_error::SourceError;
+
+/// What a [`BatchSource`] says when it fails, whatever it reads from.
+pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An endless stream of batches that can be continued from a saved state.
 pub trait BatchSource {

@@ -1,14 +1,12 @@
-//! What can be wrong with a training run: its settings, its numbers or its folder.
+//! What can be wrong with a training run: its settings, its numbers or its folder. Mistakes in the data
+//! it reads are a [`DataError`], which this one carries along.
 
 use std::path::PathBuf;
 
 use tinyllama_model::weights::WeightsError;
 use tinyllama_model::{ConfigError, TokenizerError};
 
-use crate::error::DataError;
-
-/// An error of a [`BatchSource`](crate::BatchSource), whatever it reads from.
-pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
+use crate::data_error::DataError;
 
 /// Why a run cannot start, continue or be saved.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +65,19 @@ pub enum TrainError {
         /// Rows of the model's embedding.
         model_tokens: usize,
     },
+    /// A batch has a token that the model has no row for.
+    #[error(
+        "step {step}: the data has token {token}, but the model's vocabulary ends at {model_tokens}; \
+         prepare the data with the model's tokenizer"
+    )]
+    ForeignToken {
+        /// The step, counted from 1.
+        step: u64,
+        /// The token.
+        token: usize,
+        /// Rows of the model's embedding.
+        model_tokens: usize,
+    },
     /// Token files and tokenizer of two data sets in one folder.
     #[error(
         "{}: the {split} tokens were not made with the tokenizer.json beside them; make the data set \
@@ -85,7 +96,7 @@ pub enum TrainError {
     #[error("reading the next batch: {source}")]
     Source {
         /// What the source says.
-        source: SourceError,
+        source: crate::SourceError,
     },
     /// The source cannot continue where a checkpoint stopped.
     #[error("continuing the data where the checkpoint stopped: {message}")]

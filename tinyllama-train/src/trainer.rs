@@ -127,14 +127,19 @@ impl<S: BatchSource> Trainer<S> {
     /// Reads a batch, computes its gradient and updates the model.
     ///
     /// # Errors
-    /// The data cannot be read, has no target, or the loss or gradient is not finite; the model is
-    /// then as it was before.
+    /// The data cannot be read, has no target or a token that the model lacks, or the loss or gradient
+    /// is not finite; the model is then as it was before.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
         let step = self.step + 1;
         let batches = (0..self.config.grad_accum_steps())
             .map(|_| self.source.next_batch(self.config.micro_batch_size))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| TrainError::Source { source })?;
+        let model_tokens = self.config.model.vocab_size;
+        let data_tokens = batches.iter().map(Batch::vocab_size).max().unwrap_or(0);
+        if data_tokens > model_tokens {
+            return Err(TrainError::ForeignToken { step, token: data_tokens - 1, model_tokens });
+        }
         let (loss, gradients) =
             loss_and_gradients(&self.model, &self.parameters, &batches, &self.device)
                 .ok_or(TrainError::NoTargets { step })?;

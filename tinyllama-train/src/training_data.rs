@@ -30,9 +30,10 @@ impl TrainingData {
         let train = TokenShards::open(folder, Split::Train)?;
         let validation = TokenShards::open(folder, Split::Validation)?;
         let tokenizer = Tokenizer::from_folder(folder)?;
-        let fingerprint = tokenizer.fingerprint();
+        let (fingerprint, vocab_size) = (tokenizer.fingerprint(), tokenizer.vocab_size());
         for shards in [&train, &validation] {
-            if shards.format().fingerprint != fingerprint {
+            let format = shards.format();
+            if format.fingerprint != fingerprint || format.vocab_size as usize != vocab_size {
                 return Err(TrainError::Mixed {
                     folder: folder.to_owned(),
                     split: shards.split().name(),
@@ -40,5 +41,43 @@ impl TrainingData {
             }
         }
         Ok(Self { train: train.into(), validation: validation.into(), tokenizer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{PrepareOptions, TokenizerSource, ValidationSource, prepare_data};
+
+    /// What the header says of the vocabulary sizes the tables of the baselines.
+    #[test]
+    fn token_files_and_tokenizer_belong_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = dir.path().join("text.jsonl");
+        fs::write(&text, "{\"text\": \"a row of text\"}\n".repeat(20)).unwrap();
+        let out = dir.path().join("data");
+        let options = PrepareOptions {
+            inputs: vec![text],
+            validation: ValidationSource::Fraction(0.5),
+            tokenizer: TokenizerSource::Train { vocab_size: 260 },
+            text_key: None,
+            limit_documents: None,
+            out: out.clone(),
+        };
+        prepare_data(&options, &indicatif::ProgressBar::hidden()).unwrap();
+        TrainingData::open(&out).unwrap();
+
+        let shard = out.join("validation_00000.bin");
+        let whole = fs::read(&shard).unwrap();
+        // The vocabulary size, and the first character of the fingerprint.
+        for (at, value) in [(41, 0x7f), (64, b'x')] {
+            let mut bytes = whole.clone();
+            bytes[at] = value;
+            fs::write(&shard, bytes).unwrap();
+            let error = TrainingData::open(&out).unwrap_err();
+            assert!(matches!(error, TrainError::Mixed { split: "validation", .. }), "{error}");
+        }
     }
 }

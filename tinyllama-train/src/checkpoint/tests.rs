@@ -1,5 +1,6 @@
 use burn_train::Interrupter;
 
+use super::seal::sha256;
 use super::*;
 use crate::monitor::Monitor;
 use crate::run::{RunContext, RunOutcome, run};
@@ -128,6 +129,23 @@ fn damaged_and_unfinished_checkpoints_are_passed_over() {
     fs::remove_file(second.join(DONE_FILE)).unwrap();
     let nothing = folder.load_newest(&Device::flex(), |_| {});
     assert!(matches!(nothing, Err(TrainError::NothingToResume { .. })));
+}
+
+/// The settings are checked against `trainer.json`, the model is built from `config.json`.
+#[test]
+fn both_descriptions_of_the_model_must_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(dir.path());
+    let mut trainer = tiny_trainer();
+    trainer.step().unwrap();
+    let saved = save(&trainer, &folder);
+    let model = ModelConfig { max_position_embeddings: 8, ..tiny_config().model };
+    model.save(&saved.join("config.json")).unwrap();
+    fs::remove_file(saved.join(DONE_FILE)).unwrap();
+    seal(&saved).unwrap();
+    let mut warnings = Vec::new();
+    folder.load_newest(&Device::flex(), |error| warnings.push(error.to_string())).unwrap_err();
+    assert!(warnings[0].contains("config.json: describes another model"), "{warnings:?}");
 }
 
 #[test]

@@ -50,6 +50,10 @@ fn one_message_per_mistake() {
         ("warmup_steps = 900000", "warmup_steps is 900000"),
         ("micro_batch_size = 3", "micro_batch_size is 3"),
         ("sequence_tokens = 100000", "sequence_tokens is 100000"),
+        (
+            "batch_size = 1048577\nmicro_batch_size = 1",
+            "batch_size is 1048577, but must be at most",
+        ),
         ("peak_lr = nan", "peak_lr is NaN"),
         ("min_lr = 1.0", "min_lr is 1"),
         ("beta2 = 1.0", "beta2 is 1"),

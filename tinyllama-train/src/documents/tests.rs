@@ -112,6 +112,29 @@ fn long_plain_text_is_cut_at_line_ends() {
     assert_eq!(texts.concat(), text);
 }
 
+/// A line that takes more than two pieces is cut between characters, wherever they stand.
+#[test]
+fn lines_without_end_are_cut_between_characters() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("line.txt");
+    for offset in 0..4 {
+        let text = "x".repeat(offset) + &"🦀".repeat(TEXT_PIECE_BYTES);
+        fs::write(&path, &text).unwrap();
+        let (texts, bad) = read(std::slice::from_ref(&path), None);
+        assert_eq!((texts.concat() == text, bad.count), (true, 0));
+        assert!(texts.iter().all(|piece| piece.len() <= 2 * TEXT_PIECE_BYTES + 3));
+    }
+}
+
+#[test]
+fn a_line_is_read_up_to_its_limit() {
+    let read = |text: &str| next_line(&mut text.as_bytes(), 4);
+    assert_eq!(read("").unwrap(), None);
+    assert_eq!(read("abc\nd").unwrap().unwrap(), b"abc\n");
+    assert_eq!(read("abcd").unwrap().unwrap(), b"abcd");
+    assert!(read("abcd\n").unwrap_err().to_string().contains("longer than 4 bytes"));
+}
+
 #[test]
 fn damaged_files_are_errors() {
     let dir = tempfile::tempdir().unwrap();

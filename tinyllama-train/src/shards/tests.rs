@@ -102,6 +102,18 @@ fn files_of_two_data_sets_do_not_mix() {
 }
 
 #[test]
+fn counts_that_a_header_makes_up_do_not_wrap() {
+    let (dir, _) = written(500, 50);
+    for name in ["train_00000.bin", "train_00001.bin"] {
+        let mut bytes = fs::read(dir.path().join(name)).unwrap();
+        bytes[24..40].fill(0xff);
+        fs::write(dir.path().join(name), bytes).unwrap();
+    }
+    let size = TokenShards::open(dir.path(), Split::Train).unwrap().size();
+    assert_eq!((size.num_documents, size.text_bytes), (u64::MAX, u64::MAX));
+}
+
+#[test]
 fn an_empty_folder_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let error = TokenShards::open(dir.path(), Split::Validation).unwrap_err().to_string();

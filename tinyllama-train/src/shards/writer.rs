@@ -8,7 +8,7 @@ use super::{
     FINGERPRINT_BYTES, HEADER_BYTES, Split, SplitSize, TokenFormat, bytes_per_token, encode_header,
     shard_name,
 };
-use crate::error::DataError;
+use crate::data_error::DataError;
 
 /// Writes the token files of one split.
 #[derive(Debug)]

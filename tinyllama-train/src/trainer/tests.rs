@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use tinyllama_model::{FlatParameters, ModelConfig, TinyLlama};
 
 use super::*;
-use crate::train_error::SourceError;
+use crate::source::SourceError;
 
 /// Sums of f32 in another order: far below what a wrong weight of a micro-batch would give.
 const SUMMATION_ORDER: f64 = 1e-5;
@@ -161,6 +161,21 @@ fn broken_numbers_stop_the_run_before_the_update() {
     let error = trainer.step().unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { step: 2, quantity: "loss", .. }), "{error}");
     assert_eq!(trainer.position().step, 1);
+}
+
+#[test]
+fn a_token_that_the_model_lacks_is_an_error() {
+    let config = tiny_config();
+    let model = ModelConfig { vocab_size: 60, ..config.model };
+    let config = TrainConfig { model, ..config };
+    let model = TinyLlama::init(&config.model, &Device::flex().autodiff(), config.seed);
+    // The rows have tokens up to 60.
+    let mut trainer = Trainer::new(config, model, ROWS).unwrap();
+    let error = (0..6).find_map(|_| trainer.step().err()).expect("the largest token comes by");
+    assert!(
+        matches!(error, TrainError::ForeignToken { token: 60, model_tokens: 60, .. }),
+        "{error}"
+    );
 }
 
 #[test]

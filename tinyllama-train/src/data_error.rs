@@ -1,10 +1,11 @@
-//! What can be wrong with the data and settings a user hands in, one enum per concept.
+//! What can be wrong on the way from text to token files and back. What goes wrong in a run is
+//! [`TrainError`](crate::TrainError).
 
 use std::path::PathBuf;
 
 use tinyllama_model::TokenizerError;
 
-/// A corpus, a data set or a tokenizer that cannot be read, made or used.
+/// A corpus, a data set or its tokenizer that cannot be made or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
