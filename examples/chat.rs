@@ -1,6 +1,8 @@
 //! Talks with a model: `cargo run --release --example chat -- --model out/demo`.
 
 mod command_line;
+#[path = "command_line/sampling.rs"]
+mod sampling;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -14,7 +16,8 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tinyllama_infer::{ChatEvent, ChatSession, Generation, LoadedModel, locate};
 
-use command_line::{SamplingFlags, exit_code, report, warn_if_cut};
+use command_line::{exit_code, say};
+use sampling::{SamplingFlags, report, warn_if_cut};
 
 const HELP: &str = "\
 /help             this list
@@ -68,8 +71,9 @@ fn run(args: Args) -> Result<()> {
     let sampling = args.flags.sampling(args.temperature)?;
     let device = args.device.resolve()?;
     ctrlc::set_handler(|| {
-        // Outside of an answer, or a second time, Ctrl-C means what it always means.
-        if !ANSWERING.load(Ordering::Relaxed) || CANCEL.swap(true, Ordering::Relaxed) {
+        // Outside of an answer, a second time, or from a program, it means what it always means.
+        let from_user = std::io::stdin().is_terminal() && ANSWERING.load(Ordering::Relaxed);
+        if !from_user || CANCEL.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     })
@@ -90,7 +94,7 @@ fn run(args: Args) -> Result<()> {
     let Some(prompt) = args.prompt else { return converse(&mut session) };
     let answer = answer(&mut session, &prompt, !args.json)?;
     if args.json {
-        writeln!(std::io::stdout(), "{}", serde_json::to_string(&answer)?).ok();
+        say(serde_json::to_string(&answer)?);
     }
     report(&answer);
     Ok(())
@@ -189,7 +193,7 @@ fn answer(session: &mut ChatSession<'_>, question: &str, stream: bool) -> Result
     ANSWERING.store(false, Ordering::Relaxed);
     let generation = generation?;
     if stream {
-        writeln!(stdout).ok();
+        say("");
     }
     warn_if_cut(&generation);
     Ok(generation)

@@ -1,6 +1,8 @@
 //! Continues a text: `cargo run --release --example generate -- --model out/demo --prompt "fn main"`.
 
 mod command_line;
+#[path = "command_line/sampling.rs"]
+mod sampling;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -15,7 +17,8 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tinyllama_infer::{Context, LoadedModel, Request, Sampler, StopRules, generate_text, locate};
 
-use command_line::{SamplingFlags, exit_code, report, warn_if_cut};
+use command_line::{exit_code, say};
+use sampling::{SamplingFlags, report, warn_if_cut};
 
 /// Continue a text
 ///
@@ -82,7 +85,7 @@ fn run(args: &Args) -> Result<()> {
         generate_text(&mut context, &loaded.tokenizer, &request, &mut sampler, stream)?;
     let json = if args.json { serde_json::to_string(&generation)? } else { String::new() };
     // Ends the streamed text with a newline, or is the whole of it.
-    writeln!(std::io::stdout(), "{json}").ok();
+    say(json);
     report(&generation);
     warn_if_cut(&generation);
     Ok(())

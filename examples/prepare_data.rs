@@ -1,11 +1,19 @@
 //! Text to token files: `cargo run --release --example prepare_data -- --help`.
 
+#[path = "command_line/cargo.rs"]
+mod cargo;
+mod command_line;
+
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser};
 use indicatif::ProgressBar;
 use tinyllama_train::{PrepareOptions, SplitSize, TokenizerSource, ValidationSource, prepare_data};
+
+use cargo::{command, path_flag};
+use command_line::{exit_code, say};
 
 /// Turn text into a folder of tokens that `pretrain --data` reads.
 ///
@@ -84,20 +92,24 @@ impl Flags {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let options = Flags::parse().into_options();
+fn main() -> ExitCode {
+    exit_code(run(&Flags::parse().into_options()))
+}
+
+fn run(options: &PrepareOptions) -> anyhow::Result<()> {
     let start = Instant::now();
-    let prepared = prepare_data(&options, &ProgressBar::new(0))?;
+    let prepared = prepare_data(options, &ProgressBar::new(0))?;
     let bad_rows = &prepared.bad_rows;
     if bad_rows.count > 0 {
         eprintln!("{} rows could not be used; the first of them:", bad_rows.count);
         bad_rows.first.iter().for_each(|row| eprintln!("  {row}"));
     }
     let description = &prepared.description;
-    println!("vocabulary  {} tokens", description.vocab_size);
+    say(format_args!("vocabulary  {} tokens", description.vocab_size));
     print_split("train", description.train);
     print_split("validation", description.validation);
-    println!("{} in {:.1} s", options.out.display(), start.elapsed().as_secs_f64());
+    say(format_args!("{} in {:.1} s", options.out.display(), start.elapsed().as_secs_f64()));
+    say(format_args!("next        {}", command("pretrain", &[path_flag("--data", &options.out)])));
     Ok(())
 }
 
@@ -105,8 +117,8 @@ fn print_split(name: &str, size: SplitSize) {
     let SplitSize { num_documents, num_tokens, text_bytes } = size;
     let megabytes = text_bytes as f64 / 1e6;
     let bytes_per_token = text_bytes as f64 / num_tokens as f64;
-    println!(
+    say(format_args!(
         "{name:11} {num_documents} documents, {megabytes:.1} MB, {num_tokens} tokens \
          ({bytes_per_token:.2} bytes each)"
-    );
+    ));
 }

@@ -1,21 +1,35 @@
 //! Pretrains a TinyLlama: `cargo run --release --example pretrain -- --help`.
 
+#[path = "command_line/cargo.rs"]
+mod cargo;
+mod command_line;
+#[path = "command_line/interrupt.rs"]
+mod interrupt;
+#[path = "command_line/terminal.rs"]
+mod terminal;
+#[path = "command_line/training.rs"]
+mod training;
+
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use burn::tensor::Device;
-use burn_train::Interrupter;
 use clap::Parser;
 use indicatif::ProgressBar;
-use kernels_cubecl::{DeviceSpec, describe};
+use kernels_cubecl::describe;
 use tinyllama_infer::{Context, Request, Sampler, Sampling, StopRules, generate_text};
 use tinyllama_model::TinyLlama;
 use tinyllama_train::{
-    Baselines, Batch, FinalRecord, MAX_VOCAB_SIZE, MetricsFile, Monitor, RegistryCorpus,
-    RunContext, RunFolder, RunOutcome, ShardSource, TokenizerFiles, TrainConfig, Trainer,
-    TrainingData, held_out_batches, prepare_registry_corpus, run,
+    Baselines, Batch, FinalRecord, MAX_VOCAB_SIZE, RegistryCorpus, RunContext, RunFolder,
+    RunOutcome, ShardSource, TokenizerFiles, TrainConfig, Trainer, TrainingData, held_out_batches,
+    prepare_registry_corpus, run,
 };
+
+use cargo::path_flag;
+use command_line::{exit_code, say};
+use training::{RunFlags, resume, say_next};
 
 /// Data sets beyond this are not counted for the bigram baseline: the table would not fit in memory.
 const MAX_BASELINE_TOKENS: u64 = 1 << 30;
@@ -24,6 +38,9 @@ const MAX_BASELINE_TOKENS: u64 = 1 << 30;
 ///
 /// Without arguments: packs the Rust sources of this project's dependencies, trains a tokenizer and
 /// the demo model on them in a few minutes on a CPU, and compares it with a bigram model.
+///
+/// Ctrl-C, SIGTERM or the dashboard's `q` stop it after the current step: it saves and says how to
+/// continue. A second Ctrl-C stops at once.
 #[derive(Parser)]
 #[command(after_help = "\
 Examples:
@@ -38,10 +55,6 @@ struct Args {
     #[arg(long, value_name = "NAME", value_parser = TrainConfig::PRESETS)]
     preset: Option<String>,
 
-    /// TOML file whose settings replace the preset's
-    #[arg(long, value_name = "FILE.toml")]
-    config: Option<PathBuf>,
-
     /// Data set made by prepare_data [default: the sources of this project's dependencies]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -50,29 +63,8 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Length of the run in optimizer steps; the warmup takes at most a tenth of it
-    #[arg(long, value_name = "N")]
-    max_steps: Option<u64>,
-
-    /// Steps between two checkpoints
-    #[arg(long, value_name = "N")]
-    save_every: Option<u64>,
-
-    /// Continue the run in --out from its newest complete checkpoint
-    #[arg(long)]
-    resume: bool,
-
-    /// Seed of the first weights and of the data's order
-    #[arg(long, value_name = "S")]
-    seed: Option<u64>,
-
-    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
-    #[arg(long, value_name = "D", default_value = "auto")]
-    device: DeviceSpec,
-
-    /// Write a JSON line per logged step
-    #[arg(long, value_name = "FILE.jsonl")]
-    metrics_out: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
 
     /// Peak of the device in TFLOP/s, for the MFU column
     #[arg(long, value_name = "TFLOPS")]
@@ -85,38 +77,47 @@ impl Args {
         RunFolder::new(self.out.clone().unwrap_or_else(|| Path::new("out").join(preset)))
     }
 
-    /// The flags and the file laid on `base`.
-    fn config(&self, mut base: TrainConfig) -> anyhow::Result<TrainConfig> {
-        if let Some(preset) = &self.preset {
-            base.preset.clone_from(preset);
+    /// The preset, or else a saved run, with the file and the flags laid on it.
+    fn config(&self, saved: Option<&TrainConfig>) -> anyhow::Result<TrainConfig> {
+        let base = match (saved, &self.preset) {
+            (Some(saved), None) => saved.clone(),
+            // Shows, if it differs, as a setting that cannot change.
+            (Some(saved), Some(preset)) => TrainConfig { preset: preset.clone(), ..saved.clone() },
+            (None, preset) => TrainConfig::preset(preset.as_deref().unwrap_or("demo"))?,
+        };
+        let config = self.run.settings(base)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn peak_flops(&self) -> anyhow::Result<Option<f64>> {
+        match self.peak_tflops {
+            Some(peak) if !(peak.is_finite() && peak > 0.0) => {
+                bail!("--peak-tflops is {peak}, but must be finite and above 0")
+            }
+            peak => Ok(peak.map(|tflops| tflops * 1e12)),
         }
-        if let Some(path) = &self.config {
-            base = base.with_file(path)?;
-        }
-        if let Some(max_steps) = self.max_steps {
-            base = base.with_max_steps(max_steps);
-        }
-        base.save_every_steps = self.save_every.unwrap_or(base.save_every_steps);
-        base.seed = self.seed.unwrap_or(base.seed);
-        base.validate()?;
-        Ok(base)
+    }
+
+    /// The flags that a continued run needs besides those of every run.
+    fn own_flags(&self) -> Vec<String> {
+        let data = self.data.iter().map(|data| path_flag("--data", data));
+        let peak = self.peak_tflops.iter().map(|peak| format!("--peak-tflops {peak}"));
+        data.chain(peak).collect()
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    exit_code(pretrain(&Args::parse()))
+}
+
+fn pretrain(args: &Args) -> anyhow::Result<()> {
     let folder = args.run_folder();
-    let device = args.device.resolve()?;
-    let saved = args.resume.then(|| folder.saved_config()).transpose()?;
-    let base = match &saved {
-        Some(saved) => saved.clone(),
-        None => {
-            folder.require_new()?;
-            TrainConfig::preset(args.preset.as_deref().unwrap_or("demo"))?
-        }
-    };
-    let config = args.config(base)?;
-    println!("device      {}", describe(&device));
+    let device = args.run.device.resolve()?;
+    let peak_flops = args.peak_flops()?;
+    let saved = args.run.saved_config(&folder)?;
+    let config = args.config(saved.as_ref())?;
+    say(format_args!("device      {}", describe(&device)));
     let data_folder = match &args.data {
         Some(data) => data.clone(),
         None => registry_data(&config, &folder.path().join("data"))?,
@@ -133,39 +134,41 @@ fn main() -> anyhow::Result<()> {
         config.micro_batch_size,
     )?;
     let baselines = baselines(&data, &held_out)?;
-    let (mut trainer, earlier_wall_s) = trainer(&config, &data, &folder, &device, args.resume)?;
-    let interrupter = Interrupter::new();
-    let stop = interrupter.clone();
-    ctrlc::set_handler(move || stop.stop(Some("Ctrl-C"))).context("listening to Ctrl-C")?;
-    let metrics = args.metrics_out.as_deref().map(|path| match args.resume {
-        true => MetricsFile::append(path),
-        false => MetricsFile::create(path),
-    });
-    let mut monitor = Monitor::for_terminal(interrupter, metrics.transpose()?);
+    let source = ShardSource::new(data.train.clone(), config.sequence_tokens, config.seed)?;
+    let autodiff = device.autodiff();
+    let (mut trainer, earlier_wall_s) = match saved {
+        Some(_) => resume(&config, source, &folder, &autodiff)?,
+        None => (fresh(&config, source, &autodiff)?, 0.0),
+    };
+    let mut monitor = args.run.monitor(trainer.position().step)?;
     let context = RunContext {
         folder: &folder,
         files: TokenizerFiles { tokenizer: &data.tokenizer, chat_template: None },
         held_out: &held_out,
-        peak_flops: args.peak_tflops.map(|tflops| tflops * 1e12),
+        peak_flops,
         earlier_wall_s,
     };
     let outcome = run(&mut trainer, context, &mut monitor)?;
     if !outcome.is_finished {
-        let (step, out) = (outcome.step, folder.path().display());
-        println!(
-            "stopped after step {step} and saved; continue with: pretrain --out {out} --resume"
-        );
+        args.run.say_stopped("pretrain", &folder, &outcome, args.own_flags());
         return Ok(());
     }
     let record = final_record(&outcome, &data, baselines);
     monitor.write_final(&record)?;
     print_report(&record, outcome.tokens_per_s);
     print_sample(&trainer.model(), &data, &held_out)?;
-    println!(
-        "\nnext        cargo run --release --example chat -- --model {}",
-        folder.path().display()
-    );
+    say_next(folder.path());
     Ok(())
+}
+
+fn fresh(
+    config: &TrainConfig,
+    source: ShardSource,
+    autodiff: &Device,
+) -> anyhow::Result<Trainer<ShardSource>> {
+    say(format_args!("model       {} parameters", config.model.num_parameters()));
+    let model = TinyLlama::init(&config.model, autodiff, config.seed);
+    Ok(Trainer::new(config.clone(), model, source)?)
 }
 
 /// Packs the registry corpus, or finds it packed.
@@ -175,62 +178,32 @@ fn registry_data(config: &TrainConfig, folder: &Path) -> anyhow::Result<PathBuf>
     let vocab_size = config.model.vocab_size.min(MAX_VOCAB_SIZE);
     let prepared = prepare_registry_corpus(&corpus, folder, vocab_size, &ProgressBar::new(0))?;
     let megabytes = (prepared.train.text_bytes + prepared.validation.text_bytes) as f64 / 1e6;
-    println!(
+    say(format_args!(
         "corpus      {megabytes:.1} MB of {} packages, sha256 {}",
         prepared.registry.key.num_packages, prepared.registry.sha256
-    );
+    ));
     Ok(prepared.folder)
 }
 
 /// Counts the training split and says what there is to beat.
 fn baselines(data: &TrainingData, held_out: &[Batch]) -> anyhow::Result<Option<Baselines>> {
     let (train, validation) = (data.train.size(), data.validation.size());
-    println!(
+    say(format_args!(
         "tokens      {} to train on, {} held out, vocabulary {}",
         train.num_tokens,
         validation.num_tokens,
         data.tokenizer.vocab_size()
-    );
+    ));
     if train.num_tokens > MAX_BASELINE_TOKENS {
         return Ok(None);
     }
     let baselines = Baselines::of(&data.train, held_out)?;
     if let Some(Baselines { unigram_loss, bigram_loss }) = baselines {
-        println!(
+        say(format_args!(
             "to beat     unigrams {unigram_loss:.4}, Kneser-Ney bigrams {bigram_loss:.4} nats/token"
-        );
+        ));
     }
     Ok(baselines)
-}
-
-/// A fresh trainer or the newest checkpoint's, and the seconds the run has taken so far.
-fn trainer(
-    config: &TrainConfig,
-    data: &TrainingData,
-    folder: &RunFolder,
-    device: &Device,
-    resume: bool,
-) -> anyhow::Result<(Trainer<ShardSource>, f64)> {
-    let source = ShardSource::new(data.train.clone(), config.sequence_tokens, config.seed)?;
-    let autodiff = device.clone().autodiff();
-    if !resume {
-        println!("model       {} parameters", config.model.num_parameters());
-        let model = TinyLlama::init(&config.model, &autodiff, config.seed);
-        return Ok((Trainer::new(config.clone(), model, source)?, 0.0));
-    }
-    let checkpoint = folder.load_newest(&autodiff, |damaged| {
-        eprintln!("{damaged}; trying the checkpoint before it");
-    })?;
-    let state = checkpoint.state;
-    println!("resuming    {} at step {}", checkpoint.folder.display(), state.step);
-    let trainer = Trainer::resume(
-        config.clone(),
-        checkpoint.model,
-        source,
-        checkpoint.moments,
-        &state.position(),
-    )?;
-    Ok((trainer, state.wall_s))
 }
 
 fn final_record(
@@ -252,15 +225,18 @@ fn final_record(
 
 fn print_report(record: &FinalRecord, tokens_per_s: f64) {
     let FinalRecord { step, tokens, wall_s, val_loss, bigram_loss, bits_per_byte, .. } = *record;
-    println!(
+    say(format_args!(
         "\ntrained     {step} steps, {tokens} tokens in {wall_s:.0} s ({tokens_per_s:.0} tokens/s)"
-    );
+    ));
     if let Some((loss, bits)) = val_loss.zip(bits_per_byte) {
-        println!("held out    {loss:.4} nats/token, {bits:.4} bits/byte");
+        say(format_args!("held out    {loss:.4} nats/token, {bits:.4} bits/byte"));
     }
     if let Some((loss, bigram_loss)) = val_loss.zip(bigram_loss) {
         let verdict = if loss < bigram_loss { "better" } else { "worse" };
-        println!("            {:.4} nats/token {verdict} than bigrams", (bigram_loss - loss).abs());
+        say(format_args!(
+            "            {:.4} nats/token {verdict} than bigrams",
+            (bigram_loss - loss).abs()
+        ));
     }
 }
 
@@ -279,8 +255,8 @@ fn print_sample(model: &TinyLlama, data: &TrainingData, held_out: &[Batch]) -> a
     };
     let mut sampler = Sampler::new(Sampling { temperature: 0.7, ..Sampling::unfiltered(0) })?;
     let mut context = Context::new(model);
-    println!("\nprompt      {:?}", data.tokenizer.decode(&prompt_ids)?);
+    say(format_args!("\nprompt      {:?}", data.tokenizer.decode(&prompt_ids)?));
     let sample = generate_text(&mut context, &data.tokenizer, &request, &mut sampler, |_| {})?;
-    println!("continued   {:?}", sample.text);
+    say(format_args!("continued   {:?}", sample.text));
     Ok(())
 }

@@ -1,28 +1,49 @@
 //! Fine-tunes a TinyLlama on chats: `cargo run --release --example sft -- --help`.
 
-use std::path::PathBuf;
+#[path = "command_line/cargo.rs"]
+mod cargo;
+mod command_line;
+#[path = "command_line/interrupt.rs"]
+mod interrupt;
+#[path = "command_line/terminal.rs"]
+mod terminal;
+#[path = "command_line/training.rs"]
+mod training;
 
-use anyhow::Context;
-use burn_train::Interrupter;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
 use clap::Parser;
-use kernels_cubecl::{DeviceSpec, describe};
+use kernels_cubecl::describe;
 use tinyllama_infer::locate;
-use tinyllama_model::{ChatTemplate, Tokenizer, weights};
+use tinyllama_model::{ChatTemplate, ModelConfig, Tokenizer, weights};
 use tinyllama_sft::{ChatSource, encode_chats, read_guanaco};
 use tinyllama_train::{
-    FinalRecord, MetricsFile, Monitor, RunContext, RunFolder, TokenizerFiles, TrainConfig, Trainer,
-    run,
+    FinalRecord, RunContext, RunFolder, TokenizerFiles, TrainConfig, Trainer, run,
 };
+
+use cargo::path_flag;
+use command_line::{exit_code, say};
+use training::{RunFlags, resume, say_next};
 
 /// Fine-tune all weights of a model on openassistant-guanaco rows.
 ///
 /// The loss covers the assistant's tokens and the stop token after each answer, nothing else. The
 /// result is a run folder that `chat --model` opens.
+///
+/// Ctrl-C, SIGTERM or the dashboard's `q` stop it after the current step: it saves and says how to
+/// continue. A second Ctrl-C stops at once.
 #[derive(Parser)]
+#[command(after_help = "\
+Examples:
+  The demo learns to answer, continued after an interruption:
+    sft --model out/demo --data chats.jsonl --out out/demo-sft --lr 1e-4
+    sft --data chats.jsonl --out out/demo-sft --resume")]
 struct Args {
-    /// Run folder, checkpoint, Hugging Face folder, or hub id to start from
-    #[arg(long, value_name = "PATH")]
-    model: String,
+    /// Run folder, checkpoint, Hugging Face folder, or hub id to start from; a resumed run goes on
+    /// with the model in --out
+    #[arg(long, value_name = "PATH", required_unless_present = "resume")]
+    model: Option<String>,
 
     /// File of {"text": "### Human: ...### Assistant: ..."} lines
     #[arg(long, value_name = "FILE.jsonl")]
@@ -32,83 +53,93 @@ struct Args {
     #[arg(long, value_name = "DIR", default_value = "out/sft")]
     out: PathBuf,
 
-    /// Length of the run in optimizer steps
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    max_steps: u64,
+    /// Conversations of an optimizer step [default: 8]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
 
-    /// Conversations of an optimizer step
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    batch_size: usize,
+    /// Learning rate after the warmup; it falls to a tenth [default: 1e-5, the original's for 1.1B]
+    #[arg(long, value_name = "LR", allow_negative_numbers = true)]
+    lr: Option<f64>,
 
-    /// Learning rate after the warmup; the original took 1e-5 for the 1.1B model
-    #[arg(long, value_name = "LR", default_value_t = 1e-5)]
-    lr: f64,
-
-    /// Seed of the conversations' order
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
-
-    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
-    #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
-    device: DeviceSpec,
-
-    /// Write a JSON line per logged step
-    #[arg(long, value_name = "FILE.jsonl")]
-    metrics_out: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunFlags,
 }
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let device = args.device.resolve()?;
-    println!("device      {}", describe(&device));
-    let base = locate(&args.model)?;
-    let tokenizer = Tokenizer::from_folder(&base)?;
-    let model = weights::load(&base, &device.clone().autodiff())?;
-    let config = TrainConfig {
+impl Args {
+    /// A saved run's settings, or else those of a new one, with the file and the flags laid on them.
+    fn config(
+        &self,
+        saved: Option<&TrainConfig>,
+        model: &ModelConfig,
+    ) -> anyhow::Result<TrainConfig> {
+        let new = || default_config(model);
+        let mut config = self.run.settings(saved.cloned().unwrap_or_else(new))?;
+        if let Some(batch_size) = self.batch_size {
+            (config.batch_size, config.micro_batch_size) = (batch_size, batch_size);
+        }
+        if let Some(lr) = self.lr {
+            (config.peak_lr, config.min_lr) = (lr, lr / 10.0);
+        }
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// 200 steps of 8 conversations, each as long as the model can read.
+fn default_config(model: &ModelConfig) -> TrainConfig {
+    TrainConfig {
         preset: "sft".to_owned(),
-        seed: args.seed,
-        batch_size: args.batch_size,
-        micro_batch_size: args.batch_size,
-        peak_lr: args.lr,
-        min_lr: args.lr / 10.0,
+        peak_lr: 1e-5,
+        min_lr: 1e-6,
         weight_decay: 0.0,
-        sequence_tokens: model.config().max_position_embeddings,
-        model: model.config().clone(),
+        sequence_tokens: model.max_position_embeddings,
+        model: model.clone(),
         ..TrainConfig::demo()
     }
-    .with_max_steps(args.max_steps);
+    .with_max_steps(200)
+}
 
+fn main() -> ExitCode {
+    exit_code(sft(&Args::parse()))
+}
+
+fn sft(args: &Args) -> anyhow::Result<()> {
+    let folder = RunFolder::new(&args.out);
+    let device = args.run.device.resolve()?;
+    let saved = args.run.saved_config(&folder)?;
+    let base = match (&saved, &args.model) {
+        (None, Some(model)) => locate(model)?,
+        _ => locate(&args.out.to_string_lossy())?,
+    };
+    // The small files first: their mistakes should not wait for gigabytes.
+    let tokenizer = Tokenizer::from_folder(&base)?;
+    let model_config = ModelConfig::from_file(&base.join("config.json"))?;
+    let config = args.config(saved.as_ref(), &model_config)?;
+    if let Some(saved) = &saved {
+        folder.require_unchanged(saved, &config)?;
+    }
+    say(format_args!("device      {}", describe(&device)));
     let template = ChatTemplate::guanaco();
-    let chats = read_guanaco(&args.data)?;
-    let (samples, counts) =
-        encode_chats(&chats, &template, &tokenizer, config.sequence_tokens + 1)?;
-    println!(
-        "data        {} of {} chats, {} cut to {} tokens, {} without an answer that fits",
-        counts.samples,
-        chats.len(),
-        counts.truncated,
-        config.sequence_tokens,
-        counts.without_target
-    );
-    // Padding is never a target and stands after every real token, so any id will do.
-    let source = ChatSource::new(samples, tokenizer.eos_id().unwrap_or(0), args.seed);
-
-    let folder = RunFolder::new(args.out);
-    folder.require_new()?;
-    let mut trainer = Trainer::new(config, model, source)?;
-    let interrupter = Interrupter::new();
-    let stop = interrupter.clone();
-    ctrlc::set_handler(move || stop.stop(Some("Ctrl-C"))).context("listening to Ctrl-C")?;
-    let metrics = args.metrics_out.as_deref().map(MetricsFile::create).transpose()?;
-    let mut monitor = Monitor::for_terminal(interrupter, metrics);
+    let source = chats(args, &template, &tokenizer, &config)?;
+    let autodiff = device.autodiff();
+    let (mut trainer, earlier_wall_s) = match saved {
+        Some(_) => resume(&config, source, &folder, &autodiff)?,
+        None => (Trainer::new(config, weights::load(&base, &autodiff)?, source)?, 0.0),
+    };
+    let mut monitor = args.run.monitor(trainer.position().step)?;
     let context = RunContext {
         folder: &folder,
         files: TokenizerFiles { tokenizer: &tokenizer, chat_template: Some(template.source()) },
         held_out: &[],
         peak_flops: None,
-        earlier_wall_s: 0.0,
+        earlier_wall_s,
     };
     let outcome = run(&mut trainer, context, &mut monitor)?;
+    if !outcome.is_finished {
+        let data = path_flag("--data", &args.data);
+        args.run.say_stopped("sft", &folder, &outcome, vec![data]);
+        return Ok(());
+    }
     monitor.write_final(&FinalRecord {
         step: outcome.step,
         tokens: outcome.tokens,
@@ -118,9 +149,27 @@ fn main() -> anyhow::Result<()> {
         bits_per_byte: None,
         wall_s: outcome.wall_s,
     })?;
-    println!(
-        "next        cargo run --release --example chat -- --model {}",
-        folder.path().display()
-    );
+    say_next(folder.path());
     Ok(())
+}
+
+/// Reads and encodes the conversations, and says what became of them.
+fn chats(
+    args: &Args,
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    config: &TrainConfig,
+) -> anyhow::Result<ChatSource> {
+    let chats = read_guanaco(&args.data)?;
+    let (samples, counts) = encode_chats(&chats, template, tokenizer, config.sequence_tokens + 1)?;
+    say(format_args!(
+        "data        {} of {} chats, {} cut to {} tokens, {} without an answer that fits",
+        counts.samples,
+        chats.len(),
+        counts.truncated,
+        config.sequence_tokens,
+        counts.without_target
+    ));
+    // Padding is never a target and stands after every real token, so any id will do.
+    Ok(ChatSource::new(samples, tokenizer.eos_id().unwrap_or(0), config.seed))
 }

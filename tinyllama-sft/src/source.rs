@@ -17,13 +17,16 @@ pub struct ChatSource {
     seed: u64,
     position: u64,
     order: Vec<usize>,
+    fingerprint: String,
 }
 
+/// The position, with what makes it meaningful.
 #[derive(Serialize, Deserialize)]
 struct ChatState {
     seed: u64,
     position: u64,
     num_samples: usize,
+    fingerprint: String,
 }
 
 impl ChatSource {
@@ -35,7 +38,8 @@ impl ChatSource {
         assert!(samples.iter().all(|sample| sample.ids.len() > 1), "a sample needs two tokens");
         assert!(!samples.is_empty(), "a source needs a sample");
         let order = pass_order(samples.len(), seed, 0);
-        Self { samples, pad_id, seed, position: 0, order }
+        let fingerprint = fingerprint(&samples);
+        Self { samples, pad_id, seed, position: 0, order, fingerprint }
     }
 
     /// Samples of one pass.
@@ -63,22 +67,47 @@ impl BatchSource for ChatSource {
     }
 
     fn state(&self) -> Value {
-        let (seed, position) = (self.seed, self.position);
-        serde_json::to_value(ChatState { seed, position, num_samples: self.samples.len() })
-            .expect("plain fields serialize")
+        let state = ChatState {
+            seed: self.seed,
+            position: self.position,
+            num_samples: self.samples.len(),
+            fingerprint: self.fingerprint.clone(),
+        };
+        serde_json::to_value(state).expect("plain fields serialize")
     }
 
     fn restore(&mut self, state: &Value) -> Result<(), SourceError> {
         let saved = ChatState::deserialize(state)?;
-        if saved.num_samples != self.samples.len() {
-            let (now, then) = (self.samples.len(), saved.num_samples);
-            return Err(format!("the data has {now} samples, the run was started on {then}").into());
+        if saved.fingerprint != self.fingerprint {
+            let message = format!(
+                "the data has {} samples (fingerprint {}), the run was started on {} ({}); name that \
+                 file with --data",
+                self.samples.len(),
+                self.fingerprint,
+                saved.num_samples,
+                saved.fingerprint
+            );
+            return Err(message.into());
         }
         let pass = saved.position / self.samples.len() as u64;
         self.order = pass_order(self.samples.len(), saved.seed, pass);
         (self.seed, self.position) = (saved.seed, saved.position);
         Ok(())
     }
+}
+
+/// Tells other samples from these: FNV-1a over every token and whether it is a target.
+fn fingerprint(samples: &[Sample]) -> String {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let tokens = samples.iter().flat_map(|sample| {
+        let length = (sample.ids.len() as u64) << 32;
+        let token = |(&id, &mask): (&u32, &bool)| u64::from(id) << 1 | u64::from(mask);
+        std::iter::once(length).chain(sample.ids.iter().zip(&sample.loss_mask).map(token))
+    });
+    let bytes = tokens.flat_map(u64::to_le_bytes);
+    let hash = bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:016x}")
 }
 
 /// The order of one pass.
@@ -122,6 +151,11 @@ mod tests {
         let mut restored = source(9);
         restored.restore(&state).unwrap();
         assert_eq!(restored.next_batch(20).unwrap(), whole.next_batch(20).unwrap());
+        let mut other = source(9);
         assert!(source(8).restore(&state).is_err());
+        other.samples[3].loss_mask[0] = true;
+        let mut other = ChatSource::new(other.samples, 0, 7);
+        let error = other.restore(&state).unwrap_err().to_string();
+        assert!(error.contains("9 samples") && error.contains("--data"), "{error}");
     }
 }

@@ -54,7 +54,7 @@ pub use documents::{BadRows, Documents, Sources, TEXT_KEYS, TEXT_PIECE_BYTES};
 pub use learner::{LearnerBatch, LearnerLlama, LearnerOutput, WindowBatcher, WindowDataset};
 pub use loader::{Loader, LoaderState};
 pub use metrics::{FinalRecord, MetricsFile, StepRecord};
-pub use monitor::Monitor;
+pub use monitor::{Monitor, terminal_renderer};
 pub use ngram::{BigramCounts, KneserNeyBigram, NextTokenModel, Unigram};
 pub use optimizer::{AdamW, AdamWConfig, Moments, global_norm};
 pub use prepare::{PrepareOptions, PreparedData, TokenizerSource, ValidationSource, prepare_data};

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::train_error::TrainError;
 
@@ -48,6 +48,13 @@ pub struct FinalRecord {
     pub wall_s: f64,
 }
 
+/// What of a line says whether it stays when a run is resumed.
+#[derive(Deserialize)]
+struct Logged {
+    step: u64,
+    event: Option<String>,
+}
+
 /// A file of JSON lines.
 #[derive(Debug)]
 pub struct MetricsFile {
@@ -66,11 +73,13 @@ impl MetricsFile {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Continues the file, which need not exist. A last line that a kill has cut off is dropped.
+    /// Continues the file, which need not exist, for a run that resumes after `step`. Lines of later
+    /// steps go, because those steps are done again; so does a final line, and a last line that a
+    /// kill has cut off.
     ///
     /// # Errors
-    /// It cannot be read or written.
-    pub fn append(path: &Path) -> Result<Self, TrainError> {
+    /// It cannot be read or written, or a line before those is none of a run.
+    pub fn resume(path: &Path, step: u64) -> Result<Self, TrainError> {
         make_parent(path)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -81,8 +90,24 @@ impl MetricsFile {
             .map_err(TrainError::write(path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(TrainError::read(path))?;
-        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        file.set_len(end as u64)
+        let mut kept = 0;
+        for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+            if line.last() != Some(&b'\n') {
+                break;
+            }
+            let logged: Logged = serde_json::from_slice(line).map_err(|_| TrainError::Damaged {
+                path: path.to_owned(),
+                detail: format!(
+                    "line {} is none that a run logs; give --metrics-out another file",
+                    index + 1
+                ),
+            })?;
+            if logged.step > step || logged.event.is_some() {
+                break;
+            }
+            kept += line.len();
+        }
+        file.set_len(kept as u64)
             .and_then(|()| file.seek(SeekFrom::End(0)))
             .map_err(TrainError::write(path))?;
         Ok(Self { path: path.to_owned(), file })
@@ -142,14 +167,35 @@ mod tests {
         );
     }
 
-    #[test]
-    fn appending_drops_a_torn_line_only() {
+    /// The file after a run resumed at step 4 and logged step 5.
+    fn resumed(before: &str) -> Result<String, TrainError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/metrics.jsonl");
-        MetricsFile::create(&path).unwrap().write(&STEP).unwrap();
-        let whole = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{whole}{{\"step\":4,\"tok")).unwrap();
-        MetricsFile::append(&path).unwrap().write(&STEP).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), whole.repeat(2));
+        make_parent(&path)?;
+        std::fs::write(&path, before).unwrap();
+        MetricsFile::resume(&path, 4)?.write(&StepRecord { step: 5, ..STEP })?;
+        Ok(std::fs::read_to_string(&path).unwrap())
+    }
+
+    #[test]
+    fn a_resumed_run_replaces_what_it_does_again() {
+        let line = |step| serde_json::to_string(&StepRecord { step, ..STEP }).unwrap() + "\n";
+        let (kept, expected) = (line(3) + &line(4), line(3) + &line(4) + &line(5));
+        let last = r#"{"event":"final","step":4,"wall_s":1.5}"#;
+        for lost in ["", "{\"step\":5,\"tok", &line(5), &(line(5) + &line(6)), &format!("{last}\n")]
+        {
+            assert_eq!(resumed(&format!("{kept}{lost}")).unwrap(), expected, "{lost}");
+        }
+        assert_eq!(resumed("").unwrap(), line(5));
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        std::fs::write(&path, "{\"step\":1}\nshopping list\n").unwrap();
+        let error = MetricsFile::resume(&path, 4).unwrap_err().to_string();
+        assert!(error.contains("notes.txt") && error.contains("line 2"), "{error}");
+        assert!(std::fs::read_to_string(&path).unwrap().ends_with("list\n"));
     }
 }

@@ -26,18 +26,27 @@ const MFU: &str = "MFU";
 /// The two outputs of a run in progress: a renderer for people, a file for programs.
 pub struct Monitor {
     renderer: Option<Box<dyn MetricsRenderer>>,
+    has_dashboard: bool,
     file: Option<MetricsFile>,
     interrupter: Interrupter,
 }
 
+/// burn-train's dashboard, and true, when stdin and stdout are a terminal; else lines, and false.
+///
+/// The dashboard reads keys in raw mode: Ctrl-C is then a key without a meaning and no signal, unless
+/// the caller sets the terminal's `ISIG` again.
+pub fn terminal_renderer(interrupter: &Interrupter) -> (Box<dyn MetricsRenderer>, bool) {
+    match std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
+        true => (Box::new(TuiMetricsRendererWrapper::new(interrupter.clone(), None)), true),
+        false => (Box::new(LineRenderer::new()), false),
+    }
+}
+
 impl Monitor {
-    /// burn-train's dashboard when stdout is a terminal, else lines. Whoever calls
-    /// [`Interrupter::stop`], the dashboard's `q` included, ends the run after its current step.
+    /// Shows the run by a [`terminal_renderer`]. Whoever calls [`Interrupter::stop`], the dashboard's
+    /// `q` included, ends the run after its current step.
     pub fn for_terminal(interrupter: Interrupter, file: Option<MetricsFile>) -> Self {
-        let mut renderer: Box<dyn MetricsRenderer> = match std::io::stdout().is_terminal() {
-            true => Box::new(TuiMetricsRendererWrapper::new(interrupter.clone(), None)),
-            false => Box::new(LineRenderer::new()),
-        };
+        let (mut renderer, has_dashboard) = terminal_renderer(&interrupter);
         for (name, higher_is_better) in [
             (LOSS, false),
             (LEARNING_RATE, false),
@@ -47,12 +56,17 @@ impl Monitor {
         ] {
             renderer.register_metric(definition(name, higher_is_better));
         }
-        Self { renderer: Some(renderer), file, interrupter }
+        Self { renderer: Some(renderer), has_dashboard, file, interrupter }
     }
 
     /// Shows nothing.
     pub fn quiet(interrupter: Interrupter, file: Option<MetricsFile>) -> Self {
-        Self { renderer: None, file, interrupter }
+        Self { renderer: None, has_dashboard: false, file, interrupter }
+    }
+
+    /// Whether the run is shown on burn-train's dashboard.
+    pub fn has_dashboard(&self) -> bool {
+        self.has_dashboard
     }
 
     /// Whether the run was asked to stop.

@@ -1,0 +1,138 @@
+//! What pretrain and sft have in common: the flags of a run, its start, its monitor and its stop.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use burn::tensor::Device;
+use clap::Args;
+use kernels_cubecl::DeviceSpec;
+use tinyllama_train::{
+    BatchSource, Interrupter, MetricsFile, Monitor, RunFolder, RunOutcome, TrainConfig, Trainer,
+};
+
+use crate::cargo::{command, path_flag};
+use crate::command_line::say;
+use crate::interrupt::listen;
+use crate::terminal::pass_signals_through_dashboard;
+
+/// The flags of every training run.
+#[derive(Args)]
+pub(crate) struct RunFlags {
+    /// TOML file whose settings replace those the run starts from
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+
+    /// Length of the run in optimizer steps; the warmup takes at most a tenth of it
+    #[arg(long, value_name = "N")]
+    max_steps: Option<u64>,
+
+    /// Steps between two checkpoints
+    #[arg(long, value_name = "N")]
+    save_every: Option<u64>,
+
+    /// Continue the run in --out from its newest complete checkpoint, with the settings it began
+    /// with; the data must be the same
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Seed of the random numbers: first weights, order of the data
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+
+    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
+    pub(crate) device: DeviceSpec,
+
+    /// Write a JSON line per logged step, and one with "event":"final" when the last step is done
+    ///
+    /// With --resume the file goes on after the checkpoint's step: lines of later steps, which are
+    /// done again, are replaced. A run that was stopped has no final line.
+    #[arg(long, value_name = "FILE.jsonl")]
+    metrics_out: Option<PathBuf>,
+}
+
+impl RunFlags {
+    /// The settings of the run to resume, or `None` for a new one, whose folder must hold no run.
+    pub(crate) fn saved_config(&self, folder: &RunFolder) -> Result<Option<TrainConfig>> {
+        match self.resume {
+            true => Ok(Some(folder.saved_config()?)),
+            false => Ok(folder.require_new().map(|()| None)?),
+        }
+    }
+
+    /// The file and the flags laid on `base`, not checked yet.
+    pub(crate) fn settings(&self, mut base: TrainConfig) -> Result<TrainConfig> {
+        if let Some(path) = &self.config {
+            base = base.with_file(path)?;
+        }
+        if let Some(max_steps) = self.max_steps {
+            base = base.with_max_steps(max_steps);
+        }
+        base.save_every_steps = self.save_every.unwrap_or(base.save_every_steps);
+        base.seed = self.seed.unwrap_or(base.seed);
+        Ok(base)
+    }
+
+    /// What shows the run, and ends it after its current step when a signal asks for it.
+    pub(crate) fn monitor(&self, step: u64) -> Result<Monitor> {
+        let metrics = self.metrics_out.as_deref().map(|path| match self.resume {
+            true => MetricsFile::resume(path, step),
+            false => MetricsFile::create(path),
+        });
+        let metrics = metrics.transpose()?;
+        let interrupter = Interrupter::new();
+        listen(&interrupter)?;
+        let monitor = Monitor::for_terminal(interrupter, metrics);
+        if monitor.has_dashboard() {
+            pass_signals_through_dashboard();
+        }
+        Ok(monitor)
+    }
+
+    /// Says how to go on with a run that was stopped; `more` are flags of the example's own.
+    pub(crate) fn say_stopped(
+        &self,
+        example: &str,
+        folder: &RunFolder,
+        outcome: &RunOutcome,
+        more: Vec<String>,
+    ) {
+        if outcome.step == 0 {
+            say("stopped before the first step; there is nothing to save or to resume");
+            return;
+        }
+        let mut arguments = vec!["--resume".to_owned(), path_flag("--out", folder.path())];
+        arguments.extend(more);
+        if self.device != DeviceSpec::Auto {
+            arguments.push(format!("--device {}", self.device));
+        }
+        arguments.extend(self.metrics_out.iter().map(|path| path_flag("--metrics-out", path)));
+        let command = command(example, &arguments);
+        say(format_args!(
+            "stopped     after step {} and saved; continue with\n  {command}",
+            outcome.step
+        ));
+    }
+}
+
+/// The run in `folder` from its newest complete checkpoint, and the seconds it has taken so far.
+pub(crate) fn resume<S: BatchSource>(
+    config: &TrainConfig,
+    source: S,
+    folder: &RunFolder,
+    autodiff: &Device,
+) -> Result<(Trainer<S>, f64)> {
+    let checkpoint = folder.load_newest(autodiff, |damaged| {
+        say(format_args!("{damaged}; trying the checkpoint before it"));
+    })?;
+    let state = checkpoint.state;
+    say(format_args!("resuming    {} at step {}", checkpoint.folder.display(), state.step));
+    let (model, moments) = (checkpoint.model, checkpoint.moments);
+    let trainer = Trainer::resume(config.clone(), model, source, moments, &state.position())?;
+    Ok((trainer, state.wall_s))
+}
+
+/// Says how to talk with the model.
+pub(crate) fn say_next(folder: &Path) {
+    say(format_args!("\nnext        {}", command("chat", &[path_flag("--model", folder)])));
+}
