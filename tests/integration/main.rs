@@ -4,5 +4,6 @@ mod device; // Operations, decoding and training on TINYLLAMA_TEST_DEVICE are th
 mod examples; // Starts the example programs for the tests that need them.
 mod kill_and_resume; // Killed or stopped, then resumed: the bytes of a run that never was.
 mod reference_logits; // Our logits, loss, gradients, greedy ids and KV cache are Hugging Face's.
+mod sft_answers; // Fine-tuning changes answers: a chat says what it was taught, and stops.
 mod sft_mask; // Fine-tuning learns answers and their stop tokens, nothing else.
 mod tidy; // The tree itself: file sizes, leftovers, one-way dependencies, the two READMEs.
