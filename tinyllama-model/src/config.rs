@@ -16,7 +16,7 @@ pub use self::counts::TrainingBytes;
 use self::json::ConfigJson;
 use crate::error::ConfigError;
 
-/// No Llama has a larger size, and beyond 2^24 a position is no longer exact in f32.
+/// No Llama has a larger size, and the product of two of them fits in 64 bits with room to spare.
 pub(crate) const MAX_SIZE: usize = 1 << 24;
 
 /// Four trillion bytes in f32: no machine that this crate knows holds more.

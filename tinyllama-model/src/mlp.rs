@@ -17,6 +17,7 @@ pub struct Mlp<P = Linear> {
 impl<P: Projection> Mlp<P> {
     /// `[B, T, D]` → `[B, T, D]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.down_proj.forward(kernels_cubecl::swiglu(self.gate_up_proj.forward(x)))
+        let gate_up = self.gate_up_proj.forward(x); // [B, T, 2F]
+        self.down_proj.forward(kernels_cubecl::swiglu(gate_up)) // [B, T, F] → [B, T, D]
     }
 }

@@ -104,7 +104,7 @@ impl<P: Projection> TinyLlama<P> {
         let (end, limit) = (start + length, self.config.max_position_embeddings);
         assert!(end <= limit, "positions {start}..{end} of a model that has {limit}");
         let x = self.embed_tokens.val().select(0, ids.reshape([batch * length])); // [R, D]
-        let mut x = x.reshape([batch, length, self.config.hidden_size]);
+        let mut x = x.reshape([batch, length, self.config.hidden_size]); // [B, T, D]
         let rope = Rope::new(&self.config, start..end, &x.device());
         match cache {
             None => {
@@ -165,4 +165,87 @@ fn random_matrix(
         }
     });
     Tensor::from_data(TensorData::new(values, [rows, columns]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+        tensor.into_data().iter::<f64>().collect()
+    }
+
+    fn init(seed: u64) -> TinyLlama {
+        let config = ModelConfig {
+            vocab_size: 300,
+            hidden_size: 64,
+            intermediate_size: 96,
+            num_hidden_layers: 3,
+            num_attention_heads: 4,
+            ..ModelConfig::demo()
+        };
+        TinyLlama::init(&config, &Device::flex(), seed)
+    }
+
+    /// `_init_weights` of the original's `lit_gpt/model.py` and the loops after it.
+    #[test]
+    fn initialisation_is_the_originals() {
+        let model = init(1);
+        let check = |weight: &Param<Tensor<2>>, std: f64| {
+            let values = values(weight.val());
+            let found = (values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64).sqrt();
+            // The estimate of n numbers scatters by 1/√(2n) of itself; five times that.
+            let scatter = 5.0 / (2.0 * values.len() as f64).sqrt();
+            assert!((found / std - 1.0).abs() < scatter, "{found} is not {std}");
+        };
+        const STD: f64 = 0.079_056_941_5; // √(2 / (5 · 64))
+        const RESIDUAL_STD: f64 = 0.041_666_666_7; // 1 / (√64 · 3)
+        check(&model.embed_tokens, STD);
+        check(&model.lm_head.as_ref().unwrap().weight, STD);
+        for layer in &model.layers {
+            check(&layer.self_attn.qkv_proj.weight, STD);
+            check(&layer.self_attn.o_proj.weight, RESIDUAL_STD);
+            check(&layer.mlp.gate_up_proj.weight, STD);
+            check(&layer.mlp.down_proj.weight, RESIDUAL_STD);
+            assert!(values(layer.input_layernorm.weight.val()).iter().all(|w| *w == 1.0));
+        }
+    }
+
+    #[test]
+    fn every_norm_adds_the_eps_of_the_config() {
+        let config = ModelConfig { rms_norm_eps: 0.75, ..ModelConfig::demo() };
+        let model = TinyLlama::init(&config, &Device::flex(), 1);
+        let in_layer =
+            |layer: &Block| [layer.input_layernorm.clone(), layer.post_attention_layernorm.clone()];
+        for norm in model.layers.iter().flat_map(in_layer).chain([model.norm.clone()]) {
+            // The mean square of halves is 1/4, and with eps it is 1.
+            let halves = Tensor::<3>::full([1, 2, 192], 0.5, &Device::flex());
+            assert!(values(norm.forward(halves)).into_iter().all(|y| (y - 0.5).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn a_seed_gives_one_model_and_no_row_twice() {
+        let rows = |seed| -> Vec<Vec<u64>> {
+            let model = init(seed);
+            let matrices = [
+                &model.embed_tokens,
+                &model.lm_head.as_ref().unwrap().weight,
+                &model.layers[0].self_attn.qkv_proj.weight,
+                &model.layers[1].self_attn.qkv_proj.weight,
+            ];
+            matrices
+                .into_iter()
+                .flat_map(|matrix| {
+                    let bits: Vec<u64> =
+                        values(matrix.val()).into_iter().map(f64::to_bits).collect();
+                    bits.chunks(64).map(<[u64]>::to_vec).collect::<Vec<_>>()
+                })
+                .collect()
+        };
+        assert_eq!(rows(1), rows(1));
+        let (first, second) = (rows(1), rows(2));
+        let different: std::collections::HashSet<_> = first.iter().chain(&second).collect();
+        assert_eq!(different.len(), first.len() + second.len());
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Special tokens are commands (begin, end, another speaker's turn), so text that comes from people
 //! or files must never turn into one: [`Tokenizer::encode`] reads `</s>` as five characters. Only a
-//! chat template places special tokens, through [`Tokenizer::encode_marked`].
+//! chat template places special tokens, through `Tokenizer::encode_marked`.
 
 mod settings;
 mod stream;
@@ -125,25 +125,14 @@ impl Tokenizer {
             .map_err(|cause| TokenizerError::Encode { cause })
     }
 
-    /// As [`Tokenizer::encode`] without added tokens, each id with the bytes of `text` it covers.
-    /// The tokens of one character that the vocabulary spells in bytes share that character's range.
+    /// Each id of `text` with the bytes it covers; the tokens of one character that the vocabulary
+    /// spells in bytes share that character's range. Special tokens are recognised, except where they
+    /// touch one of the byte ranges `literal`. Equal to what transformers makes of the whole text, as
+    /// long as nothing in `literal` looks like a special token.
     ///
     /// # Errors
     /// The vocabulary cannot express the text.
-    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<Placed>, TokenizerError> {
-        self.inner
-            .encode(text, false)
-            .map(|encoding| placed(&encoding))
-            .map_err(|cause| TokenizerError::Encode { cause })
-    }
-
-    /// As [`Tokenizer::encode_with_offsets`], but special tokens in `text` are recognised, except
-    /// where they touch one of the byte ranges `literal`. Equal to what transformers makes of the
-    /// whole text, as long as nothing in `literal` looks like a special token.
-    ///
-    /// # Errors
-    /// The vocabulary cannot express the text.
-    pub fn encode_marked(
+    pub(crate) fn encode_marked(
         &self,
         text: &str,
         literal: &[Range<usize>],
@@ -155,7 +144,7 @@ impl Tokenizer {
     }
 
     /// Whether `text` would turn into special tokens if they were recognised in it.
-    pub fn contains_special(&self, text: &str) -> bool {
+    pub(crate) fn contains_special(&self, text: &str) -> bool {
         self.added_tokens(text).iter().any(|(_, token)| self.is_special(token.id))
     }
 

@@ -192,7 +192,7 @@ fn literal_ranges_are_text_and_change_nothing_else() {
 fn offsets_are_bytes_of_the_text() {
     let text = "He é😀 w";
     for tokenizer in [llama_like(true), llama_like(false), byte_level(&[])] {
-        let placed = tokenizer.encode_with_offsets(text).expect("encodable");
+        let placed = tokenizer.encode_marked(text, &[]).expect("encodable");
         assert_eq!(
             placed.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
             tokenizer.encode(text, false).expect("encodable")
