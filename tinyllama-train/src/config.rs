@@ -157,7 +157,7 @@ impl TrainConfig {
     ///
     /// # Errors
     /// The text is no TOML, names an unknown setting, or has a value of the wrong type.
-    pub fn with_toml(&self, text: &str, path: &Path) -> Result<Self, TrainError> {
+    pub(crate) fn with_toml(&self, text: &str, path: &Path) -> Result<Self, TrainError> {
         let wrong = |message: String| TrainError::Settings { path: path.to_owned(), message };
         let given: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
         let as_table =
@@ -261,24 +261,24 @@ impl TrainConfig {
 
     /// The first setting that changes the weights and differs from `other`'s: its name, the value
     /// here and the value there.
-    pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+    pub(crate) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
         let json = |config: &Self| serde_json::to_value(config).expect("plain fields serialize");
         first_difference(&json(self), &json(other), "")
     }
 
     /// Forward and backward passes of a step.
-    pub fn grad_accum_steps(&self) -> usize {
+    pub(crate) fn grad_accum_steps(&self) -> usize {
         self.batch_size / self.micro_batch_size
     }
 
     /// The learning rates.
-    pub fn schedule(&self) -> Schedule {
+    pub(crate) fn schedule(&self) -> Schedule {
         let Self { peak_lr, min_lr, warmup_steps, max_steps, .. } = *self;
         Schedule { peak_lr, min_lr, warmup_steps, max_steps }
     }
 
     /// The optimizer's constants.
-    pub fn adamw(&self) -> AdamWConfig {
+    pub(crate) fn adamw(&self) -> AdamWConfig {
         let Self { beta1, beta2, adam_eps: eps, weight_decay, max_grad_norm, .. } = *self;
         AdamWConfig { beta1, beta2, eps, weight_decay, max_grad_norm }
     }

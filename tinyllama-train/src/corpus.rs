@@ -17,10 +17,10 @@ use crate::data_error::DataError;
 use crate::shards::Split;
 
 /// Files of this size and more are left out: generated tables and operating-system bindings.
-pub const MAX_FILE_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// One package name in so many is held out for validation, on average.
-pub const HELD_OUT_ONE_IN: u64 = 20;
+pub(crate) const HELD_OUT_ONE_IN: u64 = 20;
 
 /// The packages of a lock file that are unpacked on this machine, in lock order.
 #[derive(Clone, Debug)]
@@ -40,26 +40,26 @@ struct Package {
 
 /// What reading the corpus from end to end found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CorpusSummary {
+pub(crate) struct CorpusSummary {
     /// SHA-256 over the text of every document in order, a zero byte after each, in hexadecimal.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// Files read.
-    pub num_documents: u64,
+    pub(crate) num_documents: u64,
     /// Bytes of text read.
-    pub text_bytes: u64,
+    pub(crate) text_bytes: u64,
     /// Files left out because they reach [`MAX_FILE_BYTES`].
-    pub num_large_files: u64,
+    pub(crate) num_large_files: u64,
     /// Files left out because they are not UTF-8.
-    pub num_binary_files: u64,
+    pub(crate) num_binary_files: u64,
 }
 
 /// One file of the corpus.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CorpusDocument {
+pub(crate) struct CorpusDocument {
     /// The split its package belongs to.
-    pub split: Split,
+    pub(crate) split: Split,
     /// The whole file.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl RegistryCorpus {
@@ -78,7 +78,7 @@ impl RegistryCorpus {
     ///
     /// # Errors
     /// The lock file is missing or malformed, or the folder holds none of the packages.
-    pub fn open_in(
+    pub(crate) fn open_in(
         lock_path: &Path,
         registry: &Path,
         max_bytes: Option<u64>,
@@ -119,22 +119,22 @@ impl RegistryCorpus {
     }
 
     /// Packages of the lock file that are unpacked here; the others are for other platforms.
-    pub fn num_packages(&self) -> usize {
+    pub(crate) fn num_packages(&self) -> usize {
         self.packages.len()
     }
 
     /// Registry packages the lock file names.
-    pub fn num_lock_packages(&self) -> usize {
+    pub(crate) fn num_lock_packages(&self) -> usize {
         self.num_lock_packages
     }
 
     /// SHA-256 of the lock file, in hexadecimal.
-    pub fn lock_sha256(&self) -> &str {
+    pub(crate) fn lock_sha256(&self) -> &str {
         &self.lock_sha256
     }
 
     /// Bytes of text after which the corpus ends, if it is cut.
-    pub fn max_bytes(&self) -> Option<u64> {
+    pub(crate) fn max_bytes(&self) -> Option<u64> {
         self.max_bytes
     }
 
@@ -142,7 +142,7 @@ impl RegistryCorpus {
     ///
     /// # Errors
     /// A file or folder cannot be read, or `each` returns an error.
-    pub fn for_each(
+    pub(crate) fn for_each(
         &self,
         mut each: impl FnMut(CorpusDocument) -> Result<(), DataError>,
     ) -> Result<CorpusSummary, DataError> {

@@ -1,8 +1,7 @@
-//! `dataset.json`, which says what a data set folder holds and completes it, and the staging that
-//! makes the folder appear whole or not at all.
+//! `dataset.json`, which says what a data set folder holds and completes it.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +10,10 @@ use crate::data_error::DataError;
 use crate::shards::SplitSize;
 
 /// File name of the description.
-pub const DESCRIPTION_FILE: &str = "dataset.json";
+pub(crate) const DESCRIPTION_FILE: &str = "dataset.json";
 
 /// File name of the tokenizer.
-pub const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// What a data set folder holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +39,7 @@ pub struct RegistryDescription {
     pub key: RegistryKey,
     /// Registry packages the lock file names; the others are for other platforms.
     pub num_lock_packages: usize,
-    /// SHA-256 of the text, both splits together, as in [`crate::CorpusSummary`].
+    /// SHA-256 over the text of every document in order, a zero byte after each, in hexadecimal.
     pub sha256: String,
     /// Files left out for their size.
     pub num_large_files: u64,
@@ -69,7 +68,7 @@ impl DatasetDescription {
     ///
     /// # Errors
     /// The file cannot be read or is malformed.
-    pub fn read(folder: &Path) -> Result<Option<Self>, DataError> {
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>, DataError> {
         let path = folder.join(DESCRIPTION_FILE);
         if !path.exists() {
             return Ok(None);
@@ -84,57 +83,6 @@ impl DatasetDescription {
         let path = folder.join(DESCRIPTION_FILE);
         let text = serde_json::to_string_pretty(self).expect("plain fields always serialize");
         fs::write(&path, text + "\n").map_err(DataError::write(&path))
-    }
-}
-
-/// A folder under a temporary name beside its target, removed unless committed.
-#[derive(Debug)]
-pub(crate) struct StagedFolder {
-    staging: PathBuf,
-    target: PathBuf,
-}
-
-impl StagedFolder {
-    /// Starts anew, whatever an interrupted attempt has left behind.
-    pub(crate) fn create(target: &Path) -> Result<Self, DataError> {
-        let target = std::path::absolute(target).map_err(DataError::write(target))?;
-        let exists = || DataError::OutputExists { path: target.clone() };
-        if target.exists() && (!target.is_dir() || !sorted_entries(&target)?.is_empty()) {
-            return Err(exists());
-        }
-        let name = target.file_name().ok_or_else(exists)?.to_string_lossy();
-        let staging = target.with_file_name(format!(".{name}.partial"));
-        if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(DataError::write(&staging))?;
-        }
-        fs::create_dir_all(&staging).map_err(DataError::write(&staging))?;
-        Ok(Self { staging, target })
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.staging
-    }
-
-    /// Gives the folder its name.
-    pub(crate) fn commit(self) -> Result<(), DataError> {
-        let write = || DataError::write(self.target.as_path());
-        if self.target.exists() {
-            // Empty, or this fails: `rename` onto a folder is not portable.
-            fs::remove_dir(&self.target).map_err(write())?;
-        }
-        fs::rename(&self.staging, &self.target).map_err(write())?;
-        if let Some(parent) = self.target.parent().filter(|_| cfg!(unix)) {
-            // The name itself is on disk only when the folder that holds it is.
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(write())?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for StagedFolder {
-    fn drop(&mut self) {
-        // After a commit there is nothing left; after an error nobody needs the rest.
-        let _ = fs::remove_dir_all(&self.staging);
     }
 }
 
@@ -159,37 +107,6 @@ pub(crate) fn remove_dataset(folder: &Path) -> Result<(), DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_folder_appears_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let target = dir.path().join("deep").join("out");
-        let staged = StagedFolder::create(&target).unwrap();
-        fs::write(staged.path().join("file"), "x").unwrap();
-        drop(staged);
-        assert!(sorted_entries(&dir.path().join("deep")).unwrap().is_empty());
-
-        let staged = StagedFolder::create(&target).unwrap();
-        fs::write(staged.path().join("file"), "x").unwrap();
-        staged.commit().unwrap();
-        assert_eq!(
-            sorted_entries(&dir.path().join("deep")).unwrap(),
-            std::slice::from_ref(&target)
-        );
-        assert!(target.join("file").exists());
-
-        let error = StagedFolder::create(&target).unwrap_err();
-        assert!(matches!(error, DataError::OutputExists { .. }), "{error}");
-    }
-
-    #[test]
-    fn an_empty_target_is_used() {
-        let dir = tempfile::tempdir().unwrap();
-        let staged = StagedFolder::create(dir.path()).unwrap();
-        fs::write(staged.path().join("file"), "x").unwrap();
-        staged.commit().unwrap();
-        assert!(dir.path().join("file").exists());
-    }
 
     #[test]
     fn only_files_of_the_data_set_are_deleted() {

@@ -22,10 +22,10 @@ use crate::corpus::sorted_entries;
 use crate::data_error::DataError;
 
 /// Size at which plain text is cut into documents.
-pub const TEXT_PIECE_BYTES: usize = 64 << 10;
+pub(crate) const TEXT_PIECE_BYTES: usize = 64 << 10;
 
 /// Keys of a row's text, in the order tried.
-pub const TEXT_KEYS: [&str; 2] = ["text", "content"];
+pub(crate) const TEXT_KEYS: [&str; 2] = ["text", "content"];
 
 /// Longest line of JSON lines: beyond every document, and a compressed file of a few kilobytes can hold
 /// gigabytes without a line end.
@@ -60,7 +60,7 @@ impl Format {
 
 /// The files to read, in order.
 #[derive(Clone, Debug)]
-pub struct Sources {
+pub(crate) struct Sources {
     files: Vec<(PathBuf, Format)>,
     num_bytes: u64,
 }
@@ -72,7 +72,7 @@ impl Sources {
     /// # Errors
     /// A path does not exist, a file named directly has an unknown format, or a folder holds no file
     /// of a known format.
-    pub fn find(paths: &[PathBuf]) -> Result<Self, DataError> {
+    pub(crate) fn find(paths: &[PathBuf]) -> Result<Self, DataError> {
         let mut files = Vec::new();
         for path in paths {
             let metadata = path.metadata().map_err(DataError::read(path))?;
@@ -95,18 +95,13 @@ impl Sources {
         Ok(Self { files, num_bytes })
     }
 
-    /// Number of files.
-    pub fn num_files(&self) -> usize {
-        self.files.len()
-    }
-
     /// Size of the files as they are, compressed ones included.
-    pub fn num_bytes(&self) -> u64 {
+    pub(crate) fn num_bytes(&self) -> u64 {
         self.num_bytes
     }
 
     /// Reads the documents in order. `text_key` replaces [`TEXT_KEYS`].
-    pub fn documents(&self, text_key: Option<&str>) -> Documents<'_> {
+    pub(crate) fn documents(&self, text_key: Option<&str>) -> Documents<'_> {
         let text_keys = match text_key {
             Some(key) => vec![key.to_owned()],
             None => TEXT_KEYS.map(str::to_owned).to_vec(),
@@ -131,7 +126,7 @@ pub struct BadRows {
 }
 
 /// An iterator over the documents of [`Sources`]; after an error it ends.
-pub struct Documents<'a> {
+pub(crate) struct Documents<'a> {
     files: std::slice::Iter<'a, (PathBuf, Format)>,
     text_keys: Vec<String>,
     open: Option<OpenFile<'a>>,
@@ -175,12 +170,12 @@ type Row = Result<String, String>;
 
 impl Documents<'_> {
     /// The rows skipped so far.
-    pub fn bad_rows(&self) -> &BadRows {
+    pub(crate) fn bad_rows(&self) -> &BadRows {
         &self.bad_rows
     }
 
     /// Bytes of the files read so far, as they are on disk, for a progress bar.
-    pub fn read_bytes(&self) -> u64 {
+    pub(crate) fn read_bytes(&self) -> u64 {
         self.finished_bytes + self.open.as_ref().map_or(0, OpenFile::read_bytes)
     }
 

@@ -1,8 +1,8 @@
 //! How a TinyLlama's weights come about: text to tokens, tokens to batches, batches to weights.
 //!
-//! Data path: files ([`Sources`]) or the packages of a Cargo.lock ([`RegistryCorpus`]) →
-//! [`prepare_data`] or [`prepare_registry_corpus`] → token files ([`TokenShards`]) → [`Loader`] →
-//! [`Batch`] `[B, T]`. [`BigramCounts`] gives the baselines that a model must beat.
+//! Data path: files ([`prepare_data`]) or the packages of a Cargo.lock ([`prepare_registry_corpus`]) →
+//! token files ([`TokenShards`]) → a [`BatchSource`] → [`Batch`] `[B, T]` → [`Trainer`] → checkpoints
+//! ([`RunFolder`]). [`run`] does the last three until the end; [`Baselines`] are what a model must beat.
 //!
 //! Shape letters are those of `tinyllama-model`: B batch, T sequence length, V vocabulary, R = B·T.
 
@@ -27,9 +27,11 @@ mod permutation;
 mod prepare;
 mod registry;
 mod run;
+mod sample;
 mod schedule;
 mod shards;
 mod source;
+mod staged_folder;
 mod train_error;
 mod trainer;
 mod training_data;
@@ -40,28 +42,21 @@ pub use burn_train::Interrupter;
 
 pub use baselines::{Baselines, held_out_batches};
 pub use batch::{Batch, IGNORE_INDEX};
-pub use bpe::{
-    BOS_TOKEN, EOS_TOKEN, EvenSample, MAX_VOCAB_SIZE, MIN_VOCAB_SIZE, SAMPLE_BYTES, train_bpe,
-};
+pub use bpe::{BOS_TOKEN, EOS_TOKEN, MAX_VOCAB_SIZE, MIN_VOCAB_SIZE, train_bpe};
 pub use checkpoint::{LoadedCheckpoint, RunFolder, TokenizerFiles, TrainerState};
 pub use config::TrainConfig;
-pub use corpus::{CorpusDocument, CorpusSummary, HELD_OUT_ONE_IN, MAX_FILE_BYTES, RegistryCorpus};
+pub use corpus::RegistryCorpus;
 pub use data_error::DataError;
-pub use dataset::{
-    DESCRIPTION_FILE, DatasetDescription, RegistryDescription, RegistryKey, TOKENIZER_FILE,
-};
-pub use documents::{BadRows, Documents, Sources, TEXT_KEYS, TEXT_PIECE_BYTES};
+pub use dataset::{DatasetDescription, RegistryDescription, RegistryKey};
+pub use documents::BadRows;
 pub use learner::{LearnerBatch, LearnerLlama, LearnerOutput, WindowBatcher, WindowDataset};
-pub use loader::{Loader, LoaderState};
 pub use metrics::{FinalRecord, MetricsFile, StepRecord};
 pub use monitor::{Monitor, terminal_renderer};
-pub use ngram::{BigramCounts, KneserNeyBigram, NextTokenModel, Unigram};
-pub use optimizer::{AdamW, AdamWConfig, Moments, global_norm};
+pub use optimizer::Moments;
 pub use prepare::{PrepareOptions, PreparedData, TokenizerSource, ValidationSource, prepare_data};
 pub use registry::{PreparedCorpus, prepare_registry_corpus};
 pub use run::{RunContext, RunOutcome, run};
-pub use schedule::Schedule;
-pub use shards::{MAX_SHARD_TOKENS, ShardWriter, Split, SplitSize, TokenFormat, TokenShards};
+pub use shards::{Split, SplitSize, TokenFormat, TokenShards};
 pub use source::{BatchSource, ShardSource, SourceError};
 pub use train_error::TrainError;
 pub use trainer::{Position, StepReport, Trainer, nll};

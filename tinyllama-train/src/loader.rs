@@ -16,16 +16,16 @@ use crate::shards::TokenShards;
 
 /// Everything a checkpoint needs to know about the data read so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoaderState {
+pub(crate) struct LoaderState {
     /// Chooses the order of all epochs.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Windows handed out since the first epoch began.
-    pub position: u64,
+    pub(crate) position: u64,
 }
 
 /// An endless, shuffled stream of batches over one split.
 #[derive(Clone, Debug)]
-pub struct Loader {
+pub(crate) struct Loader {
     shards: Arc<TokenShards>,
     sequence_tokens: usize,
     num_windows: u64,
@@ -42,7 +42,7 @@ impl Loader {
     ///
     /// # Panics
     /// When `sequence_tokens` is zero.
-    pub fn new(
+    pub(crate) fn new(
         shards: Arc<TokenShards>,
         sequence_tokens: usize,
         state: LoaderState,
@@ -64,17 +64,17 @@ impl Loader {
     }
 
     /// Windows of an epoch.
-    pub fn num_windows(&self) -> u64 {
+    pub(crate) fn num_windows(&self) -> u64 {
         self.num_windows
     }
 
     /// Epochs completed.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.state.position / self.num_windows
     }
 
     /// Where the next batch starts.
-    pub fn state(&self) -> LoaderState {
+    pub(crate) fn state(&self) -> LoaderState {
         self.state
     }
 
@@ -85,7 +85,7 @@ impl Loader {
     ///
     /// # Panics
     /// When `batch_size` is zero.
-    pub fn next_batch(&mut self, batch_size: usize) -> Result<Batch, DataError> {
+    pub(crate) fn next_batch(&mut self, batch_size: usize) -> Result<Batch, DataError> {
         let mut windows = Vec::with_capacity(batch_size * (self.sequence_tokens + 1)); // [B, T + 1]
         for _ in 0..batch_size {
             let start = self.next_window() * self.sequence_tokens as u64;

@@ -28,7 +28,7 @@ const FALLBACK_DISCOUNT: f64 = 0.5;
 const CHUNK_TOKENS: u64 = 1 << 20;
 
 /// A model of the next token given the one before it.
-pub trait NextTokenModel {
+pub(crate) trait NextTokenModel {
     /// Negative log-probability of `token` after `previous`, in nats.
     ///
     /// # Panics
@@ -50,7 +50,7 @@ pub trait NextTokenModel {
 ///
 /// A count stops at 2^32 - 1, which a pair reaches only in a text of billions of tokens.
 #[derive(Clone, Debug)]
-pub struct BigramCounts {
+pub(crate) struct BigramCounts {
     vocab_size: usize,
     tokens: Vec<u64>,
     pairs: PairCounts,
@@ -68,7 +68,7 @@ impl BigramCounts {
     ///
     /// # Panics
     /// When `vocab_size` is zero.
-    pub fn new(vocab_size: usize) -> Self {
+    pub(crate) fn new(vocab_size: usize) -> Self {
         assert!(vocab_size > 0, "a vocabulary has a token");
         let pairs = match vocab_size <= DENSE_VOCAB_SIZE {
             true => PairCounts::Dense(vec![0; vocab_size * vocab_size]),
@@ -81,7 +81,7 @@ impl BigramCounts {
     ///
     /// # Errors
     /// A token is not in the vocabulary.
-    pub fn of_shards(shards: &TokenShards) -> Result<Self, DataError> {
+    pub(crate) fn of_shards(shards: &TokenShards) -> Result<Self, DataError> {
         let mut counts = Self::new(shards.format().vocab_size as usize);
         let num_tokens = shards.size().num_tokens;
         let mut chunk = Vec::new();
@@ -105,7 +105,7 @@ impl BigramCounts {
     ///
     /// # Panics
     /// When a token is not below the vocabulary size.
-    pub fn add(&mut self, text: &[u32]) {
+    pub(crate) fn add(&mut self, text: &[u32]) {
         for pair in text.windows(2) {
             let (previous, token) = (pair[0] as usize, pair[1] as usize);
             self.tokens[token] += 1;
@@ -119,14 +119,14 @@ impl BigramCounts {
     }
 
     /// The unigram model with one added to every count.
-    pub fn unigram(&self) -> Unigram {
+    pub(crate) fn unigram(&self) -> Unigram {
         let total = (self.tokens.iter().sum::<u64>() + self.vocab_size as u64) as f64;
         let nats = self.tokens.iter().map(|&count| -((count + 1) as f64 / total).ln());
         Unigram { nats: nats.collect() }
     }
 
     /// The interpolated Kneser–Ney bigram model.
-    pub fn into_kneser_ney(self) -> KneserNeyBigram {
+    pub(crate) fn into_kneser_ney(self) -> KneserNeyBigram {
         let mut contexts = vec![Context::default(); self.vocab_size];
         let mut predecessors = vec![0u64; self.vocab_size]; // N(· w)
         let mut num_counted = [0u64; 3]; // n1 and n2 at 1 and 2.
@@ -168,7 +168,7 @@ impl BigramCounts {
 
 /// Token frequencies, add-one smoothed.
 #[derive(Clone, Debug)]
-pub struct Unigram {
+pub(crate) struct Unigram {
     nats: Vec<f64>,
 }
 
@@ -180,7 +180,7 @@ impl NextTokenModel for Unigram {
 
 /// The interpolated Kneser–Ney bigram model of the module's documentation.
 #[derive(Clone, Debug)]
-pub struct KneserNeyBigram {
+pub(crate) struct KneserNeyBigram {
     counts: BigramCounts,
     contexts: Vec<Context>,
     /// P'(w).
@@ -201,7 +201,7 @@ impl KneserNeyBigram {
     ///
     /// # Panics
     /// When a token is not below the vocabulary size.
-    pub fn probability(&self, previous: u32, token: u32) -> f64 {
+    pub(crate) fn probability(&self, previous: u32, token: u32) -> f64 {
         let (previous, token) = (previous as usize, token as usize);
         let Context { total, num_followers } = self.contexts[previous];
         if total == 0 {

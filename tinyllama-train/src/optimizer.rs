@@ -16,17 +16,17 @@ const NORM_EPS: f64 = 1e-6;
 
 /// The constants of the update.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamWConfig {
+pub(crate) struct AdamWConfig {
     /// β₁.
-    pub beta1: f64,
+    pub(crate) beta1: f64,
     /// β₂.
-    pub beta2: f64,
+    pub(crate) beta2: f64,
     /// ε, outside of the root.
-    pub eps: f64,
+    pub(crate) eps: f64,
     /// λ, multiplied by the learning rate.
-    pub weight_decay: f64,
+    pub(crate) weight_decay: f64,
     /// Gradients with a larger global norm are scaled down to it.
-    pub max_grad_norm: f64,
+    pub(crate) max_grad_norm: f64,
 }
 
 /// Both moments of one group's buffer, f32 `[len]` each.
@@ -40,7 +40,7 @@ pub struct Moments {
 
 /// The optimizer's state: moments beside each of a model's flat buffers.
 #[derive(Clone, Debug)]
-pub struct AdamW {
+pub(crate) struct AdamW {
     config: AdamWConfig,
     moments: Vec<Moments>,
     num_updates: u64,
@@ -48,7 +48,7 @@ pub struct AdamW {
 
 impl AdamW {
     /// Starts with zero moments beside `parameters`.
-    pub fn new(config: AdamWConfig, parameters: &FlatParameters) -> Self {
+    pub(crate) fn new(config: AdamWConfig, parameters: &FlatParameters) -> Self {
         let zeros = |buffer: &Tensor<1>| Moments {
             exp_avg: buffer.zeros_like(),
             exp_avg_sq: buffer.zeros_like(),
@@ -58,12 +58,16 @@ impl AdamW {
     }
 
     /// Continues with saved moments after `num_updates` updates.
-    pub fn from_moments(config: AdamWConfig, moments: Vec<Moments>, num_updates: u64) -> Self {
+    pub(crate) fn from_moments(
+        config: AdamWConfig,
+        moments: Vec<Moments>,
+        num_updates: u64,
+    ) -> Self {
         Self { config, moments, num_updates }
     }
 
     /// The moments, in the order of the groups.
-    pub fn moments(&self) -> &[Moments] {
+    pub(crate) fn moments(&self) -> &[Moments] {
         &self.moments
     }
 
@@ -71,7 +75,7 @@ impl AdamW {
     ///
     /// # Panics
     /// When the gradients are not those of `parameters`.
-    pub fn update(
+    pub(crate) fn update(
         &mut self,
         parameters: &mut FlatParameters,
         gradients: Vec<Tensor<1>>,
@@ -100,7 +104,7 @@ impl AdamW {
 }
 
 /// Euclidean norm of all gradients together.
-pub fn global_norm(gradients: &[Tensor<1>]) -> f64 {
+pub(crate) fn global_norm(gradients: &[Tensor<1>]) -> f64 {
     let square = |g: &Tensor<1>| {
         let sum = (g.clone() * g.clone()).sum();
         f64::from(sum.into_scalar::<f32>())
@@ -166,7 +170,9 @@ mod tests {
             let lr = 0.01 * f64::from(t);
             // Norms on both sides of the clipping threshold.
             let size = if t % 3 == 0 { 2.0 } else { 0.1 };
-            let g: Vec<f64> = (0..6).map(|i| size * (f64::from(t * 7 + i * 3)).sin()).collect();
+            let mut g: Vec<f64> = (0..6).map(|i| size * (f64::from(t * 7 + i * 3)).sin()).collect();
+            // One gradient so small that ε decides how far its parameter goes.
+            g[3] *= 1e-7;
             let gradients = vec![tensor(&g[..4], [4]), tensor(&g[4..], [2])];
             let norm = global_norm(&gradients);
             let expected_norm = g.iter().map(|g| g * g).sum::<f64>().sqrt();

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use tinyllama_model::Tokenizer;
 
-use crate::bpe::{EvenSample, SAMPLE_BYTES, check_vocab_size, train_bpe};
+use crate::bpe::{check_vocab_size, train_bpe};
 use crate::data_error::DataError;
-use crate::dataset::{DatasetDescription, StagedFolder};
+use crate::dataset::DatasetDescription;
 use crate::documents::{BadRows, Sources};
 use crate::packer::Packer;
+use crate::sample::{EvenSample, SAMPLE_BYTES};
 use crate::shards::Split;
+use crate::staged_folder::StagedFolder;
 
 /// What [`prepare_data`] does.
 #[derive(Clone, Debug)]
@@ -21,7 +23,7 @@ pub struct PrepareOptions {
     pub validation: ValidationSource,
     /// Where the tokenizer comes from.
     pub tokenizer: TokenizerSource,
-    /// Key of a row's text instead of [`crate::TEXT_KEYS`].
+    /// Key of a row's text instead of `text` or `content`.
     pub text_key: Option<String>,
     /// Documents after which the inputs (and the validation inputs) end.
     pub limit_documents: Option<u64>,

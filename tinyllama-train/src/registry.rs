@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 
-use crate::bpe::{EvenSample, SAMPLE_BYTES, check_vocab_size};
+use crate::bpe::check_vocab_size;
 use crate::corpus::RegistryCorpus;
 use crate::data_error::DataError;
-use crate::dataset::{
-    DatasetDescription, RegistryDescription, RegistryKey, StagedFolder, remove_dataset,
-};
+use crate::dataset::{DatasetDescription, RegistryDescription, RegistryKey, remove_dataset};
 use crate::packer::Packer;
 use crate::prepare::{save_tokenizer, start_pass, train_tokenizer};
+use crate::sample::{EvenSample, SAMPLE_BYTES};
 use crate::shards::{Split, SplitSize, TokenShards};
+use crate::staged_folder::StagedFolder;
 
 /// Raised whenever the same packages would give other text, splits or tokens than before.
 const RULES_VERSION: u32 = 1;

@@ -13,20 +13,20 @@ use std::f64::consts::PI;
 
 /// Warmup and cosine decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// Learning rate at the end of the warmup.
-    pub peak_lr: f64,
+    pub(crate) peak_lr: f64,
     /// Learning rate that the decay ends at.
-    pub min_lr: f64,
+    pub(crate) min_lr: f64,
     /// Steps of the warmup; 0 starts at the peak.
-    pub warmup_steps: u64,
+    pub(crate) warmup_steps: u64,
     /// Steps of the run.
-    pub max_steps: u64,
+    pub(crate) max_steps: u64,
 }
 
 impl Schedule {
     /// Learning rate of `step`, counted from 0; `min_lr` after the end.
-    pub fn lr(&self, step: u64) -> f64 {
+    pub(crate) fn lr(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
             return self.peak_lr * (step + 1) as f64 / self.warmup_steps as f64;
         }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
-pub use self::writer::ShardWriter;
+pub(crate) use self::writer::ShardWriter;
 use crate::data_error::DataError;
 
 const MAGIC: [u8; 8] = *b"TLTOKENS";
@@ -35,7 +35,7 @@ const FINGERPRINT_BYTES: usize = 64;
 const REMAKE: &str = "make the data set again with `prepare_data`";
 
 /// Tokens after which a writer starts the next file: half a gigabyte of `u16`.
-pub const MAX_SHARD_TOKENS: u64 = 1 << 28;
+pub(crate) const MAX_SHARD_TOKENS: u64 = 1 << 28;
 
 /// The two parts of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -28,11 +28,6 @@ pub trait BatchSource {
     /// # Errors
     /// The state is of another source or of other data.
     fn restore(&mut self, state: &Value) -> Result<(), SourceError>;
-
-    /// Tokens after which the data repeats, if that is known.
-    fn epoch_tokens(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// Pretraining: shuffled windows of T tokens from token files.
@@ -99,8 +94,40 @@ impl BatchSource for ShardSource {
         self.loader = Loader::new(self.shards.clone(), self.sequence_tokens, saved.loader)?;
         Ok(())
     }
+}
 
-    fn epoch_tokens(&self) -> Option<u64> {
-        Some(self.loader.num_windows() * self.sequence_tokens as u64)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shards::{ShardWriter, Split, TokenFormat};
+
+    fn source(folder: &std::path::Path, fingerprint: &str, num_tokens: u32) -> ShardSource {
+        let fingerprint = fingerprint.to_owned();
+        let format = TokenFormat { vocab_size: 500, bos_id: None, eos_id: None, fingerprint };
+        let mut writer = ShardWriter::new(folder, Split::Train, format, 1 << 20);
+        writer.push(&(0..num_tokens).collect::<Vec<_>>(), 1).unwrap();
+        writer.finish().unwrap();
+        let shards = TokenShards::open(folder, Split::Train).unwrap();
+        ShardSource::new(shards.into(), 8, 5).unwrap()
+    }
+
+    #[test]
+    fn a_restored_source_continues_on_the_same_data_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut whole = source(dir.path(), "abc", 200);
+        for _ in 0..3 {
+            whole.next_batch(4).unwrap();
+        }
+        let state = whole.state();
+        let mut restored = source(dir.path(), "abc", 200);
+        restored.restore(&state).unwrap();
+        assert_eq!(restored.next_batch(4).unwrap(), whole.next_batch(4).unwrap());
+
+        for (fingerprint, num_tokens) in [("abd", 200), ("abc", 201)] {
+            let other = tempfile::tempdir().unwrap();
+            let error = source(other.path(), fingerprint, num_tokens).restore(&state).unwrap_err();
+            assert!(error.to_string().contains("started on 200 (tokenizer abc)"), "{error}");
+        }
+        assert!(restored.restore(&Value::from(3)).is_err());
     }
 }

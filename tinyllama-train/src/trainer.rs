@@ -100,18 +100,13 @@ impl<S: BatchSource> Trainer<S> {
     }
 
     /// The flat buffers behind the model's parameters.
-    pub fn parameters(&self) -> &FlatParameters {
+    pub(crate) fn parameters(&self) -> &FlatParameters {
         &self.parameters
     }
 
     /// The optimizer's state.
-    pub fn optimizer(&self) -> &AdamW {
+    pub(crate) fn optimizer(&self) -> &AdamW {
         &self.optimizer
-    }
-
-    /// Where the batches come from.
-    pub fn source(&self) -> &S {
-        &self.source
     }
 
     /// How far the run is.

@@ -12,7 +12,7 @@ use crate::data_error::DataError;
 
 /// Writes the token files of one split.
 #[derive(Debug)]
-pub struct ShardWriter {
+pub(crate) struct ShardWriter {
     folder: PathBuf,
     split: Split,
     format: TokenFormat,
@@ -30,11 +30,16 @@ struct OpenShard {
 }
 
 impl ShardWriter {
-    /// Starts a split in an existing folder; files of [`crate::MAX_SHARD_TOKENS`] are usual.
+    /// Starts a split in an existing folder; files of [`super::MAX_SHARD_TOKENS`] are usual.
     ///
     /// # Panics
     /// When the fingerprint is longer than 64 bytes or `max_shard_tokens` is zero.
-    pub fn new(folder: &Path, split: Split, format: TokenFormat, max_shard_tokens: u64) -> Self {
+    pub(crate) fn new(
+        folder: &Path,
+        split: Split,
+        format: TokenFormat,
+        max_shard_tokens: u64,
+    ) -> Self {
         assert!(format.fingerprint.len() <= FINGERPRINT_BYTES, "fingerprint: at most 64 bytes");
         assert!(max_shard_tokens > 0, "max_shard_tokens must be positive");
         let folder = folder.to_owned();
@@ -49,7 +54,7 @@ impl ShardWriter {
     ///
     /// # Panics
     /// When a token is not below the vocabulary size.
-    pub fn push(&mut self, tokens: &[u32], text_bytes: u64) -> Result<(), DataError> {
+    pub(crate) fn push(&mut self, tokens: &[u32], text_bytes: u64) -> Result<(), DataError> {
         let vocab_size = self.format.vocab_size;
         assert!(tokens.iter().all(|&token| token < vocab_size), "token outside of the vocabulary");
         if self.open.as_ref().is_some_and(|open| open.size.num_tokens >= self.max_shard_tokens) {
@@ -79,7 +84,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// The file cannot be written or renamed.
-    pub fn finish(mut self) -> Result<SplitSize, DataError> {
+    pub(crate) fn finish(mut self) -> Result<SplitSize, DataError> {
         self.close()?;
         Ok(self.size)
     }

@@ -151,6 +151,18 @@ fn training_learns_a_batch_by_heart() {
 }
 
 #[test]
+fn steps_follow_the_schedule() {
+    let mut trainer = tiny_trainer();
+    let TrainConfig { peak_lr, min_lr, .. } = trainer.config;
+    let lrs: Vec<f64> = (0..4).map(|_| trainer.step().unwrap().lr).collect();
+    // Two steps of warmup, then the first quarter of half a cosine.
+    let quarter = min_lr + (peak_lr - min_lr) * (1.0 + 0.5_f64.sqrt()) / 2.0;
+    for (lr, expected) in lrs.into_iter().zip([peak_lr / 2.0, peak_lr, peak_lr, quarter]) {
+        assert!((lr - expected).abs() < 1e-15, "{lr} is not {expected}");
+    }
+}
+
+#[test]
 fn broken_numbers_stop_the_run_before_the_update() {
     let mut trainer = tiny_trainer();
     trainer.step().unwrap();
