@@ -9,7 +9,8 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            writeln!(std::io::stderr(), "error: {error}").ok();
+            let message = error.to_string();
+            writeln!(std::io::stderr(), "error: {}", message.trim_end()).ok();
             ExitCode::FAILURE
         }
     }

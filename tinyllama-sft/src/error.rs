@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum SftError {
     /// The file cannot be read.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: cannot be read: {source}", .path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -23,6 +23,12 @@ pub enum SftError {
         line: usize,
         /// What was found.
         detail: String,
+    },
+    /// The file holds no row.
+    #[error("{}: no rows in it; every line must be {{\"text\": \"### Human: ...### Assistant: ...\"}}", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
     },
     /// The chat template and the tokenizer do not make a masked sample of a chat.
     #[error(transparent)]

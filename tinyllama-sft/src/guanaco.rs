@@ -20,7 +20,8 @@ struct Row {
 /// Reads all conversations of a file.
 ///
 /// # Errors
-/// The first line that is no such row is named; nothing is dropped silently.
+/// The first line that is no such row is named; nothing is dropped silently. A file without rows is
+/// an error, too.
 pub fn read_guanaco(path: &Path) -> Result<Vec<Vec<Message>>, SftError> {
     let text = fs::read_to_string(path)
         .map_err(|source| SftError::Io { path: path.to_owned(), source })?;
@@ -28,10 +29,21 @@ pub fn read_guanaco(path: &Path) -> Result<Vec<Vec<Message>>, SftError> {
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let error =
             |detail: String| SftError::Row { path: path.to_owned(), line: index + 1, detail };
-        let row: Row = serde_json::from_str(line).map_err(|cause| error(cause.to_string()))?;
+        let row: Row = serde_json::from_str(line).map_err(|cause| error(in_column(&cause)))?;
         chats.push(parse(&row.text).map_err(|detail| error(detail.to_owned()))?);
     }
-    Ok(chats)
+    match chats.is_empty() {
+        true => Err(SftError::Empty { path: path.to_owned() }),
+        false => Ok(chats),
+    }
+}
+
+/// The message with its column alone: serde_json counts every row as line 1.
+fn in_column(cause: &serde_json::Error) -> String {
+    let (line, column) = (cause.line(), cause.column());
+    let message = cause.to_string();
+    let message = message.trim_end_matches(&format!(" at line {line} column {column}"));
+    format!("{message} at column {column}")
 }
 
 /// Splits a row at its markers.
@@ -75,5 +87,11 @@ mod tests {
         fs::write(file.path(), "{\"text\":\"### Human: a\"}\n{\"text\":\"hello\"}\n").unwrap();
         let message = read_guanaco(file.path()).unwrap_err().to_string();
         assert!(message.contains("line 2") && message.contains("`### Human:`"), "{message}");
+        fs::write(file.path(), "\n{\"text\": 3}\n").unwrap();
+        let message = read_guanaco(file.path()).unwrap_err().to_string();
+        assert!(message.contains("line 2: invalid type: integer `3`"), "{message}");
+        assert!(message.contains("at column 10; every"), "{message}");
+        fs::write(file.path(), "\n").unwrap();
+        assert!(matches!(read_guanaco(file.path()), Err(SftError::Empty { .. })));
     }
 }
