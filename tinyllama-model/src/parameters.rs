@@ -145,9 +145,8 @@ impl ModuleVisitor for Flattener {
             self.groups.push(ParameterGroup { name, ranges: Vec::new() });
             self.values.push(Vec::new());
         }
-        let (Some(group), Some(values)) = (self.groups.last_mut(), self.values.last_mut()) else {
-            return; // A group was pushed just above.
-        };
+        let group = self.groups.last_mut().expect("a group was pushed just above");
+        let values = self.values.last_mut().expect("its values were pushed beside it");
         let value = param.val().inner();
         let shape = value.dims().to_vec();
         let start = group.len();

@@ -141,9 +141,7 @@ pub fn load(folder: &Path, device: &Device) -> Result<TinyLlama, WeightsError> {
 /// When a file cannot be written.
 pub fn save(model: &TinyLlama, folder: &Path) -> Result<(), WeightsError> {
     let config = &ModelConfig { torch_dtype: "float32".to_owned(), ..model.config().clone() };
-    let config_path = folder.join("config.json");
-    fs::write(&config_path, config.to_json())
-        .map_err(|source| WeightsError::Io { path: config_path, source })?;
+    config.save(&folder.join("config.json"))?;
     let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
     let mut put_matrix = |matrix: Matrix, value: Tensor<2>| {
         let mut start = 0;

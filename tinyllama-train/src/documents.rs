@@ -329,7 +329,10 @@ fn next_line(reader: &mut impl BufRead, max_bytes: usize) -> io::Result<Option<V
     reader.by_ref().take(max_bytes as u64 + 1).read_until(b'\n', &mut line)?;
     match line.len() {
         0 => Ok(None),
-        len if len > max_bytes => Err(io::Error::other(format!("longer than {max_bytes} bytes"))),
+        len if len > max_bytes => {
+            let message = format!("longer than {max_bytes} bytes; cut its document into several");
+            Err(io::Error::other(message))
+        }
         _ => Ok(Some(line)),
     }
 }
