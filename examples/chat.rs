@@ -14,7 +14,9 @@ use clap::Parser;
 use kernels_cubecl::DeviceSpec;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use tinyllama_infer::{ChatEvent, ChatSession, Generation, LoadedModel, locate};
+use tinyllama_infer::{
+    ChatEvent, ChatSession, Generation, InferError, LoadedModel, Sampling, locate,
+};
 
 use command_line::{exit_code, say};
 use sampling::{SamplingFlags, report, warn_if_cut};
@@ -169,7 +171,12 @@ fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
         return Ok(session.set_max_new_tokens(tokens)?);
     }
     let mut sampling = *session.sampling();
-    sampling.set(key, value)?;
+    sampling.set(key, value).map_err(|error| match error {
+        InferError::UnknownSetting { name, known } => {
+            InferError::UnknownSetting { name, known: format!("{known}, max_new_tokens") }
+        }
+        other => other,
+    })?;
     Ok(session.set_sampling(sampling)?)
 }
 
@@ -206,7 +213,13 @@ fn stats(session: &ChatSession<'_>, last: Option<&Generation>) {
         None => eprintln!("no answer yet"),
     }
     eprintln!("{held} of {limit} tokens in the context, {} messages", session.turns().len());
-    eprintln!("{:?}, max_new_tokens {}", session.sampling(), session.max_new_tokens());
+    let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed } =
+        session.sampling();
+    eprintln!(
+        "temperature {temperature}, top_k {top_k}, top_p {top_p}, min_p {min_p}, repetition_penalty \
+         {repetition_penalty}, seed {seed}, max_new_tokens {}",
+        session.max_new_tokens()
+    );
 }
 
 /// Where the lines typed are kept: the user's folder for data, if there is one.

@@ -40,7 +40,7 @@ use terminal::pass_signals_through_dashboard;
 ///
 /// It shows that the model fits into Burn's own tools: a sampled data set, a data loader, an
 /// optimizer, a schedule, metrics and a renderer (a dashboard on a terminal, lines elsewhere). It
-/// takes about a minute on two CPU cores. For real runs use `pretrain`.
+/// takes less than a minute on two CPU cores. For real runs use `pretrain`.
 #[derive(Parser)]
 struct Args {
     /// Data set made by prepare_data [default: the sources of this project's dependencies, 20 MB]
@@ -112,10 +112,11 @@ fn learn(args: &Args) -> anyhow::Result<()> {
         .with_interrupter(interrupter)
         .renderer(renderer)
         .launch(Learner::new(LearnerLlama { model }, optimizer, schedule));
+    // The dashboard leaves the terminal when it is dropped.
+    drop(result.renderer);
     if let Some(error) = result.error {
         bail!("training stopped: {error}");
     }
-
     let model = result.model.model;
     weights::save(&model, &args.out)?;
     data.tokenizer.save(&args.out, None)?;

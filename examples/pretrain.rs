@@ -29,7 +29,7 @@ use tinyllama_train::{
 
 use cargo::path_flag;
 use command_line::{exit_code, say};
-use training::{RunFlags, resume, say_next};
+use training::{RunFlags, resume, say_next, say_trained};
 
 /// Data sets beyond this are not counted for the bigram baseline: the table would not fit in memory.
 const MAX_BASELINE_TOKENS: u64 = 1 << 30;
@@ -155,7 +155,8 @@ fn pretrain(args: &Args) -> anyhow::Result<()> {
     }
     let record = final_record(&outcome, &data, baselines);
     monitor.write_final(&record)?;
-    print_report(&record, outcome.tokens_per_s);
+    say_trained(&outcome);
+    print_report(&record);
     print_sample(&trainer.model(), &data, &held_out)?;
     say_next(folder.path());
     Ok(())
@@ -223,11 +224,8 @@ fn final_record(
     }
 }
 
-fn print_report(record: &FinalRecord, tokens_per_s: f64) {
-    let FinalRecord { step, tokens, wall_s, val_loss, bigram_loss, bits_per_byte, .. } = *record;
-    say(format_args!(
-        "\ntrained     {step} steps, {tokens} tokens in {wall_s:.0} s ({tokens_per_s:.0} tokens/s)"
-    ));
+fn print_report(record: &FinalRecord) {
+    let FinalRecord { val_loss, bigram_loss, bits_per_byte, .. } = *record;
     if let Some((loss, bits)) = val_loss.zip(bits_per_byte) {
         say(format_args!("held out    {loss:.4} nats/token, {bits:.4} bits/byte"));
     }

@@ -24,12 +24,12 @@ use tinyllama_train::{
 
 use cargo::path_flag;
 use command_line::{exit_code, say};
-use training::{RunFlags, resume, say_next};
+use training::{RunFlags, resume, say_next, say_trained};
 
 /// Fine-tune all weights of a model on openassistant-guanaco rows.
 ///
-/// The loss covers the assistant's tokens and the stop token after each answer, nothing else. The
-/// result is a run folder that `chat --model` opens.
+/// The loss covers the assistant's tokens and the stop token after each answer, nothing else. Without
+/// --max-steps it takes 200 steps. The result is a run folder that `chat --model` opens.
 ///
 /// Ctrl-C, SIGTERM or the dashboard's `q` stop it after the current step: it saves and says how to
 /// continue. A second Ctrl-C stops at once.
@@ -149,6 +149,7 @@ fn sft(args: &Args) -> anyhow::Result<()> {
         bits_per_byte: None,
         wall_s: outcome.wall_s,
     })?;
+    say_trained(&outcome);
     say_next(folder.path());
     Ok(())
 }

@@ -132,6 +132,14 @@ pub(crate) fn resume<S: BatchSource>(
     Ok((trainer, state.wall_s))
 }
 
+/// Says what a finished run took.
+pub(crate) fn say_trained(outcome: &RunOutcome) {
+    let RunOutcome { step, tokens, wall_s, tokens_per_s, .. } = *outcome;
+    say(format_args!(
+        "\ntrained     {step} steps, {tokens} tokens in {wall_s:.0} s ({tokens_per_s:.0} tokens/s)"
+    ));
+}
+
 /// Says how to talk with the model.
 pub(crate) fn say_next(folder: &Path) {
     say(format_args!("\nnext        {}", command("chat", &[path_flag("--model", folder)])));

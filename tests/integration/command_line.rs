@@ -174,7 +174,7 @@ fn chat_answers_once_or_line_by_line() {
     let said = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(said.trim_end(), answer["text"].as_str().expect("a text"));
     let shown = String::from_utf8(output.stderr).expect("UTF-8");
-    for expected in ["/system TEXT", "temperature: 2.0", "`top_k`", "no command /nonsense"] {
+    for expected in ["/system TEXT", "temperature 2,", "`top_k`", "no command /nonsense"] {
         assert!(shown.contains(expected), "no `{expected}` in\n{shown}");
     }
 }

@@ -52,7 +52,6 @@ impl Monitor {
             (LEARNING_RATE, false),
             (GRAD_NORM, false),
             (TOKENS_PER_S, true),
-            (MFU, true),
         ] {
             renderer.register_metric(definition(name, higher_is_better));
         }
@@ -74,8 +73,12 @@ impl Monitor {
         self.interrupter.should_stop()
     }
 
-    pub(crate) fn start(&mut self, step: u64, max_steps: u64, label: &str) {
+    /// `shows_mfu` says whether the steps will come with one.
+    pub(crate) fn start(&mut self, step: u64, max_steps: u64, label: &str, shows_mfu: bool) {
         if let Some(renderer) = &mut self.renderer {
+            if shows_mfu {
+                renderer.register_metric(definition(MFU, true));
+            }
             // No epochs: the run is one pass of `max_steps` steps.
             renderer.start(0, 0, Some(max_steps as usize), Some(label));
             renderer.start_split("train", &progress(step, max_steps));

@@ -53,7 +53,7 @@ pub fn run<S: BatchSource>(
 ) -> Result<RunOutcome, TrainError> {
     let max_steps = trainer.config().max_steps;
     let label = format!("training {}", trainer.config().preset);
-    monitor.start(trainer.position().step, max_steps, &label);
+    monitor.start(trainer.position().step, max_steps, &label, context.peak_flops.is_some());
     let outcome = steps(trainer, context, monitor);
     monitor.end(trainer.position().step, max_steps);
     outcome
