@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
+#[cfg(feature = "cubecl-backend")]
+use burn::tensor::DeviceType;
 
-/// A device as a user writes it: `auto`, `cpu`, `cuda[:N]`, `vulkan[:N]` or `wgpu[:N]`.
+/// A device as a user writes it: `auto`, `cpu`, `cuda[:N]`, `vulkan[:N]`, `wgpu[:N]` or `cubecl-cpu`.
 ///
 /// Every name parses in every build; [`resolve`](Self::resolve) says what is missing. A named device
 /// is that device or an error, never another one.
@@ -15,6 +17,8 @@ pub enum DeviceSpec {
     Auto,
     /// The CPU backend (Flex), always compiled in.
     Cpu,
+    /// CubeCL's kernels compiled for the CPU: for testing kernels where there is no GPU.
+    CubeclCpu,
     /// The N-th CUDA device.
     Cuda(usize),
     /// The N-th Vulkan adapter, kernels in SPIR-V.
@@ -28,7 +32,9 @@ pub enum DeviceSpec {
 #[non_exhaustive]
 pub enum DeviceError {
     /// The text is no device name.
-    #[error("device `{name}` is unknown; write auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]")]
+    #[error(
+        "device `{name}` is unknown; write auto, cpu, cuda[:N], vulkan[:N], wgpu[:N] or cubecl-cpu"
+    )]
     Unknown {
         /// The text.
         name: String,
@@ -68,6 +74,7 @@ impl FromStr for DeviceSpec {
         match (kind, index) {
             ("auto", None) => Ok(Self::Auto),
             ("cpu", None) => Ok(Self::Cpu),
+            ("cubecl-cpu", None) => Ok(Self::CubeclCpu),
             ("cuda", index) => Ok(Self::Cuda(index.unwrap_or(0))),
             ("vulkan", index) => Ok(Self::Vulkan(index.unwrap_or(0))),
             ("wgpu", index) => Ok(Self::Wgpu(index.unwrap_or(0))),
@@ -81,6 +88,7 @@ impl fmt::Display for DeviceSpec {
         match self {
             Self::Auto => write!(f, "auto"),
             Self::Cpu => write!(f, "cpu"),
+            Self::CubeclCpu => write!(f, "cubecl-cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
             Self::Vulkan(index) => write!(f, "vulkan:{index}"),
             Self::Wgpu(index) => write!(f, "wgpu:{index}"),
@@ -97,6 +105,7 @@ impl DeviceSpec {
         match self {
             Self::Auto => Ok(automatic()),
             Self::Cpu => Ok(Device::flex()),
+            Self::CubeclCpu => self.nth(Kind::CubeclCpu.devices(), "cubecl-cpu", 0),
             Self::Cuda(index) => self.nth(Kind::Cuda.devices(), "cuda", index),
             Self::Vulkan(index) => self.nth(Kind::Vulkan.devices(), "vulkan", index),
             Self::Wgpu(index) => self.nth(Kind::Wgpu.devices(), "wgpu", index),
@@ -125,6 +134,7 @@ pub fn compiled_backends() -> Vec<&'static str> {
         ("webgpu", cfg!(feature = "webgpu")),
         ("cuda", cfg!(feature = "cuda")),
         ("cuda-cpp", cfg!(feature = "cuda-cpp")),
+        ("cubecl-cpu", cfg!(feature = "cubecl-cpu")),
     ];
     all.into_iter().filter_map(|(name, compiled)| compiled.then_some(name)).collect()
 }
@@ -162,6 +172,7 @@ fn first_card() -> Option<Device> {
 /// A kind of device that may be compiled in.
 #[derive(Clone, Copy)]
 enum Kind {
+    CubeclCpu,
     Cuda,
     Vulkan,
     Wgpu,
@@ -171,12 +182,14 @@ impl Kind {
     /// All devices of this kind on the machine; `None` when the build lacks the backend.
     fn devices(self) -> Option<Vec<Device>> {
         match self {
+            #[cfg(feature = "cubecl-cpu")]
+            Self::CubeclCpu => Some(Device::enumerate(DeviceType::Cpu).into_vec()),
             #[cfg(any(feature = "cuda", feature = "cuda-cpp"))]
-            Self::Cuda => Some(Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec()),
+            Self::Cuda => Some(Device::enumerate(DeviceType::Cuda).into_vec()),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan => Some(Device::enumerate(burn::tensor::DeviceType::Vulkan).into_vec()),
+            Self::Vulkan => Some(Device::enumerate(DeviceType::Vulkan).into_vec()),
             #[cfg(feature = "wgpu")]
-            Self::Wgpu => Some(Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec()),
+            Self::Wgpu => Some(Device::enumerate(DeviceType::Wgpu).into_vec()),
             #[allow(unreachable_patterns, reason = "reached by the kinds that are not compiled in")]
             _ => None,
         }
@@ -189,7 +202,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["auto", "cpu", "cuda:1", "vulkan:0", "wgpu:2"] {
+        for name in ["auto", "cpu", "cubecl-cpu", "cuda:1", "vulkan:0", "wgpu:2"] {
             assert_eq!(name.parse::<DeviceSpec>().unwrap().to_string(), name);
         }
         assert_eq!("cuda".parse(), Ok(DeviceSpec::Cuda(0)));

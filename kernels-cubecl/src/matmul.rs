@@ -37,22 +37,36 @@ mod cube {
 
     use super::Matmul;
 
+    /// Narrowest SIMD group of a real GPU. SwiftShader, with 4 lanes, runs no tiled kernel: it warns
+    /// of a pointer type and leaves the output unwritten.
+    const MIN_GPU_PLANE: u32 = 8;
+
     impl Matmul for CubeBackend {
         fn matmul(a: CubeTensor, b: CubeTensor) -> CubeTensor {
             let out = init_matmul_output(&a, &b, a.dtype);
-            // Matrix units where the device has them for the dtype; f32 stays exact, without TF32.
-            let with_matrix_units = Kernel::SimpleCyclicCmma(Default::default());
-            let without = Kernel::SimpleUnit(Default::default());
-            let result = match a.dtype {
-                DType::F32 | DType::F64 => launch(without, &a, &b, &out),
-                _ => launch(with_matrix_units, &a, &b, &out)
-                    .or_else(|_| launch(without, &a, &b, &out)),
-            };
-            // An unlaunched kernel would leave the output unwritten: better no result than that.
-            if let Err(error) = result {
-                panic!("no kernel for the matrix product {} · {}: {error:?}", a.shape(), b.shape());
+            // Of several kernels, a later one stands in where the device cannot launch the first.
+            let mut result = Ok(());
+            for kernel in kernels(&out) {
+                result = launch(kernel, &a, &b, &out);
+                if result.is_ok() {
+                    return out;
+                }
             }
-            out
+            // An unlaunched kernel leaves the output unwritten: better no result than that.
+            panic!("no kernel for the matrix product {} · {}: {result:?}", a.shape(), b.shape())
+        }
+    }
+
+    fn kernels(out: &CubeTensor) -> Vec<Kernel> {
+        if out.client.properties().hardware.plane_size_max < MIN_GPU_PLANE {
+            return vec![Kernel::Naive];
+        }
+        let on_matrix_units = Kernel::SimpleCyclicCmma(Default::default());
+        let on_plain_units = Kernel::SimpleUnit(Default::default());
+        match out.dtype {
+            // Matrix units would round f32 to TF32.
+            DType::F32 | DType::F64 => vec![on_plain_units],
+            _ => vec![on_matrix_units, on_plain_units],
         }
     }
 
@@ -64,8 +78,11 @@ mod cube {
     ) -> Result<(), MatmulSetupError> {
         let storage = dtype_to_storage_type(out.dtype);
         let input = |tensor: &CubeTensor| InputBinding::new(tensor.clone().binding(), storage);
-        let mut dtypes =
-            MatmulElems::from_globals(&MatmulGlobalElems { lhs: storage, rhs: storage, out: storage });
+        let mut dtypes = MatmulElems::from_globals(&MatmulGlobalElems {
+            lhs: storage,
+            rhs: storage,
+            out: storage,
+        });
         launch_ref(
             &Strategy::MultiLevel(kernel),
             &out.client,

@@ -16,16 +16,16 @@ use serde_json::Value;
 use tinyllama_model::{ModelConfig, TinyLlama, weights};
 use tinyllama_train::{Batch, BatchSource, SourceError, TrainConfig, Trainer};
 
-/// Relative norm in f32. Sums of some hundred terms round to about 1e-7 each; the exponentials of
-/// graphics drivers are good to about 1e-6.
-const F32_TOLERANCE: f64 = 1e-5;
+/// Relative norm in f32. Sums of some hundred terms, each rounded to 6e-8: CUDA, Vulkan and the CPU
+/// stay below 4e-7; TF32 would be 3e-4 away.
+const F32_TOLERANCE: f64 = 2e-6;
 
-/// In bf16 a device may be this many times as far from f64 as the same operation on the CPU.
-const BF16_FACTOR: f64 = 2.0;
+/// In bf16 a device may be this many times as far from f64 as the same operation on the CPU: both
+/// accumulate in f32 and differ in the order of sums alone.
+const BF16_FACTOR: f64 = 1.1;
 
-/// Relative difference of a loss in f32 after a few optimizer steps, where AdamW divides gradients by
-/// their own size and so passes on their relative rounding.
-const LOSS_TOLERANCE: f64 = 1e-4;
+/// Relative difference of a loss in f32 over a few optimizer steps; an H100 is 6e-8 away.
+const LOSS_TOLERANCE: f64 = 2e-6;
 
 fn device() -> Device {
     let name = std::env::var("TINYLLAMA_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
