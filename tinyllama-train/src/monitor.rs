@@ -47,12 +47,9 @@ impl Monitor {
     /// `q` included, ends the run after its current step.
     pub fn for_terminal(interrupter: Interrupter, file: Option<MetricsFile>) -> Self {
         let (mut renderer, has_dashboard) = terminal_renderer(&interrupter);
-        for (name, higher_is_better) in [
-            (LOSS, false),
-            (LEARNING_RATE, false),
-            (GRAD_NORM, false),
-            (TOKENS_PER_S, true),
-        ] {
+        for (name, higher_is_better) in
+            [(LOSS, false), (LEARNING_RATE, false), (GRAD_NORM, false), (TOKENS_PER_S, true)]
+        {
             renderer.register_metric(definition(name, higher_is_better));
         }
         Self { renderer: Some(renderer), has_dashboard, file, interrupter }
