@@ -82,10 +82,6 @@ pub enum RopeScaling {
 }
 
 impl ModelConfig {
-    /// The names [`ModelConfig::preset`] knows.
-    pub const PRESETS: [&'static str; 4] =
-        ["demo", "tinyllama-120m", "tinyllama-1.1b", "code-tinyllama-1b"];
-
     /// TinyLlama-1.1B: 1,100,048,384 parameters, 2048 tokens of context.
     pub fn tinyllama_1_1b() -> Self {
         Self {
@@ -146,17 +142,6 @@ impl ModelConfig {
             bos_token_id: None,
             eos_token_id: None,
             ..Self::tinyllama_1_1b()
-        }
-    }
-
-    /// The preset of that name, one of [`ModelConfig::PRESETS`].
-    pub fn preset(name: &str) -> Option<Self> {
-        match name {
-            "demo" => Some(Self::demo()),
-            "tinyllama-120m" => Some(Self::tinyllama_120m()),
-            "tinyllama-1.1b" => Some(Self::tinyllama_1_1b()),
-            "code-tinyllama-1b" => Some(Self::code_tinyllama_1b()),
-            _ => None,
         }
     }
 

@@ -118,11 +118,6 @@ impl KvCache {
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.truncate(0);
-    }
-
     /// The caches in layer order.
     pub(crate) fn layers_mut(&mut self) -> &mut [LayerCache] {
         &mut self.layers
