@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use burn::tensor::Device;
 #[cfg(feature = "cubecl-backend")]
-use burn::tensor::DeviceType;
+use burn::{backend::DispatchDevice, tensor::DeviceType};
 
 /// A device as a user writes it: `auto`, `cpu`, `cuda[:N]`, `vulkan[:N]`, `wgpu[:N]` or `cubecl-cpu`.
 ///
@@ -139,11 +139,20 @@ pub fn compiled_backends() -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, compiled)| compiled.then_some(name)).collect()
 }
 
-/// One line for the user: the backend, the adapter, and what its kernels are compiled for.
+/// One line for the user: the backend, the adapter, and what compiles its kernels.
 pub fn describe(device: &Device) -> String {
     #[cfg(feature = "cubecl-backend")]
-    if let Some(identity) = device.identity() {
-        return format!("CubeCL on {} ({})", identity.name, identity.fingerprint);
+    if let DispatchDevice::Cube(cube) = device.as_dispatch() {
+        let client = cube.client();
+        let adapter = &client.properties().identity;
+        let cuda_compiler = if cfg!(feature = "cuda-cpp") { "NVRTC" } else { "LLVM" };
+        return match client.name() {
+            "cuda" => {
+                format!("CUDA on {} ({cuda_compiler}, {})", adapter.name, adapter.fingerprint)
+            }
+            // `cpu`, or wgpu with the shader language it settled on, as `wgpu<spirv>`.
+            runtime => format!("{runtime} on {} (CubeCL)", adapter.name),
+        };
     }
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     match *device == Device::flex() {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A rotation is orthogonal, so the gradient is the inverse rotation of `dy`. The angles are data:
-//! the model computes the tables once, in f64 (`Rope` in tinyllama-model).
+//! the model computes them for each forward pass, in f64 (`Rope` in tinyllama-model).
 
 mod autodiff;
 mod reference;
