@@ -180,8 +180,10 @@ fn registry_data(config: &TrainConfig, folder: &Path) -> anyhow::Result<PathBuf>
     let prepared = prepare_registry_corpus(&corpus, folder, vocab_size, &ProgressBar::new(0))?;
     let megabytes = (prepared.train.text_bytes + prepared.validation.text_bytes) as f64 / 1e6;
     say(format_args!(
-        "corpus      {megabytes:.1} MB of {} packages, sha256 {}",
-        prepared.registry.key.num_packages, prepared.registry.sha256
+        "corpus      {megabytes:.1} MB, the {} of {} packages that Cargo has unpacked, sha256 {}",
+        prepared.registry.key.num_packages,
+        prepared.registry.num_lock_packages,
+        prepared.registry.sha256
     ));
     Ok(prepared.folder)
 }
