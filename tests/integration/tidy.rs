@@ -177,10 +177,16 @@ fn code_blocks(markdown: &str) -> Vec<String> {
     fences.skip(1).step_by(2).map(|block| block.trim_end().to_owned()).collect()
 }
 
-/// The figures of each table row, in order: rows without any are left out.
+/// The figures of each table row, sorted, since a translated sentence may name them in another
+/// order; rows without any are left out.
 fn table_figures(markdown: &str) -> Vec<Vec<String>> {
     let rows = markdown.lines().filter(|line| line.starts_with('|'));
-    rows.map(figures).filter(|figures| !figures.is_empty()).collect()
+    let sorted = rows.map(|row| {
+        let mut figures = figures(row);
+        figures.sort_unstable();
+        figures
+    });
+    sorted.filter(|figures| !figures.is_empty()).collect()
 }
 
 /// The runs of digits in a line, with the points and commas inside them.
