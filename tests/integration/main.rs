@@ -1,7 +1,7 @@
 //! The integration tests: one binary, one module for each promise that spans crates.
 
 mod command_line; // Files, JSON keys and error messages of the example programs.
-mod device; // Operations, decoding and training on TINYLLAMA_TEST_DEVICE are those of the CPU in f64.
+mod device; // Operations, decoding and training on TINYLLAMA_TEST_DEVICE are those of the CPU.
 mod examples; // Starts the example programs for the tests that need them.
 mod kill_and_resume; // Killed or stopped, then resumed: the bytes of a run that never was.
 mod reference_logits; // Our logits, loss, gradients, greedy ids and KV cache are Hugging Face's.
