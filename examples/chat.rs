@@ -57,7 +57,7 @@ struct Args {
     max_new_tokens: usize,
     #[command(flatten)]
     flags: SamplingFlags,
-    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    /// auto, cpu, cuda[:N], vulkan[:N], wgpu[:N] or cubecl-cpu
     #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// With --prompt: print one JSON object instead of streaming

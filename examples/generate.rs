@@ -41,7 +41,7 @@ struct Args {
     temperature: f64,
     #[command(flatten)]
     flags: SamplingFlags,
-    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    /// auto, cpu, cuda[:N], vulkan[:N], wgpu[:N] or cubecl-cpu
     #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
     /// Also write the prompt's `logits` f32 [T, V] and `token_ids` i64 [T]

@@ -26,8 +26,8 @@ use indicatif::ProgressBar;
 use kernels_cubecl::{DeviceSpec, describe};
 use tinyllama_model::{ModelConfig, TinyLlama, weights};
 use tinyllama_train::{
-    Baselines, Batch, Interrupter, LearnerBatch, LearnerLlama, RegistryCorpus, TokenShards,
-    TrainingData, WindowBatcher, WindowDataset, held_out_batches, nll, prepare_registry_corpus,
+    Baselines, Interrupter, LearnerBatch, LearnerLlama, RegistryCorpus, TokenShards, TrainingData,
+    WindowBatcher, WindowDataset, held_out_batches, mean_nll, prepare_registry_corpus,
     terminal_renderer,
 };
 
@@ -55,7 +55,7 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 400)]
     max_steps: usize,
 
-    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    /// auto, cpu, cuda[:N], vulkan[:N], wgpu[:N] or cubecl-cpu
     #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
     device: DeviceSpec,
 }
@@ -91,7 +91,9 @@ fn learn(args: &Args) -> anyhow::Result<()> {
         held_out_batches(&data.validation, SEQUENCE_TOKENS, HELD_OUT_SEQUENCES, BATCH_SIZE)?;
     let autodiff = device.clone().autodiff();
     let model = TinyLlama::init(&model_config(&data), &autodiff, SEED);
-    let untrained = mean_loss(&model.valid(), &held_out, &device);
+    let held_out_loss =
+        |model: &TinyLlama| mean_nll(model, &held_out, &device).expect("windows have targets");
+    let untrained = held_out_loss(&model.valid());
 
     let optimizer = AdamWConfig::new().with_beta_2(0.95).with_weight_decay(0.1).init();
     let schedule = CosineAnnealingLrSchedulerConfig::new(3e-3, args.max_steps)
@@ -122,7 +124,7 @@ fn learn(args: &Args) -> anyhow::Result<()> {
     data.tokenizer.save(&args.out, None)?;
     say("\nheld-out loss in nats/token, where less is better");
     say(format_args!("  untrained   {untrained:.4}"));
-    say(format_args!("  trained     {:.4}", mean_loss(&model, &held_out, &device)));
+    say(format_args!("  trained     {:.4}", held_out_loss(&model)));
     if let Some(Baselines { unigram_loss, bigram_loss }) = Baselines::of(&data.train, &held_out)? {
         say(format_args!("  unigrams    {unigram_loss:.4}, the frequencies of single tokens"));
         say(format_args!("  bigrams     {bigram_loss:.4}, the frequencies of pairs"));
@@ -158,12 +160,6 @@ fn loader(
         .batch_size(BATCH_SIZE)
         .set_device(device.clone())
         .build(SamplerDataset::new(all, options)))
-}
-
-/// Mean loss of all targets, in nats.
-fn mean_loss(model: &TinyLlama, batches: &[Batch], device: &Device) -> f64 {
-    let sum: f64 = batches.iter().map(|batch| nll(model, batch, device).into_scalar::<f64>()).sum();
-    sum / batches.iter().map(Batch::num_targets).sum::<usize>() as f64
 }
 
 /// Packs the beginning of the registry corpus, or finds it packed.

@@ -36,8 +36,9 @@ const MAX_BASELINE_TOKENS: u64 = 1 << 30;
 
 /// Pretrain a TinyLlama from scratch.
 ///
-/// Without arguments: packs the Rust sources of this project's dependencies, trains a tokenizer and
-/// the demo model on them in a few minutes on a CPU, and compares it with a bigram model.
+/// Without arguments: packs the Rust and Markdown files of this project's dependencies that Cargo has
+/// unpacked, trains a tokenizer and the demo model on them in a few minutes on a CPU, and compares it
+/// with a bigram model.
 ///
 /// Ctrl-C, SIGTERM or the dashboard's `q` stop it after the current step: it saves and says how to
 /// continue. A second Ctrl-C stops at once.
@@ -115,18 +116,19 @@ fn pretrain(args: &Args) -> anyhow::Result<()> {
     let folder = args.run_folder();
     let device = args.run.device.resolve()?;
     let peak_flops = args.peak_flops()?;
-    let saved = args.run.saved_config(&folder)?;
-    let config = args.config(saved.as_ref())?;
+    let checkpoint = args.run.checkpoint(&folder)?;
+    let config = args.config(checkpoint.as_ref().map(|checkpoint| &checkpoint.state.config))?;
+    let _lock = folder.lock()?;
     say(format_args!("device      {}", describe(&device)));
-    let data_folder = match &args.data {
-        Some(data) => data.clone(),
-        None => registry_data(&config, &folder.path().join("data"))?,
+    let own_data = folder.path().join("data");
+    let data_folder = match (&args.data, &checkpoint) {
+        (Some(data), _) => data.clone(),
+        // As it was when the run began, whatever packages Cargo has unpacked since.
+        (None, Some(_)) => own_data,
+        (None, None) => registry_data(&config, &own_data)?,
     };
     let data = TrainingData::open(&data_folder)?;
     let config = config.with_tokenizer(&data.tokenizer)?;
-    if let Some(saved) = &saved {
-        folder.require_unchanged(saved, &config)?;
-    }
     let held_out = held_out_batches(
         &data.validation,
         config.sequence_tokens,
@@ -136,8 +138,8 @@ fn pretrain(args: &Args) -> anyhow::Result<()> {
     let baselines = baselines(&data, &held_out)?;
     let source = ShardSource::new(data.train.clone(), config.sequence_tokens, config.seed)?;
     let autodiff = device.autodiff();
-    let (mut trainer, earlier_wall_s) = match saved {
-        Some(_) => resume(&config, source, &folder, &autodiff)?,
+    let (mut trainer, earlier_wall_s) = match &checkpoint {
+        Some(checkpoint) => resume(&config, source, &folder, checkpoint, &autodiff)?,
         None => (fresh(&config, source, &autodiff)?, 0.0),
     };
     let mut monitor = args.run.monitor(trainer.position().step)?;

@@ -57,6 +57,11 @@ struct Args {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
+    /// Conversations that are on the device at once, a divisor of the batch size: fewer take less
+    /// memory and give the same gradient [default: the batch size]
+    #[arg(long, value_name = "N")]
+    micro_batch_size: Option<usize>,
+
     /// Learning rate after the warmup; it falls to a tenth [default: 1e-5, the original's for 1.1B]
     #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -77,6 +82,7 @@ impl Args {
         if let Some(batch_size) = self.batch_size {
             (config.batch_size, config.micro_batch_size) = (batch_size, batch_size);
         }
+        config.micro_batch_size = self.micro_batch_size.unwrap_or(config.micro_batch_size);
         if let Some(lr) = self.lr {
             (config.peak_lr, config.min_lr) = (lr, lr / 10.0);
         }
@@ -106,24 +112,24 @@ fn main() -> ExitCode {
 fn sft(args: &Args) -> anyhow::Result<()> {
     let folder = RunFolder::new(&args.out);
     let device = args.run.device.resolve()?;
-    let saved = args.run.saved_config(&folder)?;
-    let base = match (&saved, &args.model) {
+    let checkpoint = args.run.checkpoint(&folder)?;
+    let base = match (&checkpoint, &args.model) {
+        (Some(checkpoint), _) => checkpoint.folder.clone(),
         (None, Some(model)) => locate(model)?,
-        _ => locate(&args.out.to_string_lossy())?,
+        (None, None) => unreachable!("clap asks for --model or --resume"),
     };
     // The small files first: their mistakes should not wait for gigabytes.
     let tokenizer = Tokenizer::from_folder(&base)?;
     let model_config = ModelConfig::from_file(&base.join("config.json"))?;
-    let config = args.config(saved.as_ref(), &model_config)?;
-    if let Some(saved) = &saved {
-        folder.require_unchanged(saved, &config)?;
-    }
+    let saved = checkpoint.as_ref().map(|checkpoint| &checkpoint.state.config);
+    let config = args.config(saved, &model_config)?;
+    let _lock = folder.lock()?;
     say(format_args!("device      {}", describe(&device)));
     let template = ChatTemplate::guanaco();
     let source = chats(args, &template, &tokenizer, &config)?;
     let autodiff = device.autodiff();
-    let (mut trainer, earlier_wall_s) = match saved {
-        Some(_) => resume(&config, source, &folder, &autodiff)?,
+    let (mut trainer, earlier_wall_s) = match &checkpoint {
+        Some(checkpoint) => resume(&config, source, &folder, checkpoint, &autodiff)?,
         None => (Trainer::new(config, weights::load(&base, &autodiff)?, source)?, 0.0),
     };
     let mut monitor = args.run.monitor(trainer.position().step)?;
@@ -168,7 +174,7 @@ fn chats(
         counts.samples,
         chats.len(),
         counts.truncated,
-        config.sequence_tokens,
+        config.sequence_tokens + 1,
         counts.without_target
     ));
     // Padding is never a target and stands after every real token, so any id will do.

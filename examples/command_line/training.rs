@@ -7,7 +7,8 @@ use burn::tensor::Device;
 use clap::Args;
 use kernels_cubecl::DeviceSpec;
 use tinyllama_train::{
-    BatchSource, Interrupter, MetricsFile, Monitor, RunFolder, RunOutcome, TrainConfig, Trainer,
+    BatchSource, Checkpoint, Interrupter, MetricsFile, Monitor, RunFolder, RunOutcome, TrainConfig,
+    Trainer,
 };
 
 use crate::cargo::{command, path_flag};
@@ -30,8 +31,11 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "N")]
     save_every: Option<u64>,
 
-    /// Continue the run in --out from its newest complete checkpoint, with the settings it began
-    /// with; the data must be the same
+    /// Continue the run in --out from its newest complete checkpoint, on the same data and with the
+    /// settings it began with
+    ///
+    /// peak_lr, min_lr and max_grad_norm may change, which is a way past a loss that breaks down; so
+    /// may what is logged and saved.
     #[arg(long)]
     pub(crate) resume: bool,
 
@@ -39,25 +43,28 @@ pub(crate) struct RunFlags {
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
 
-    /// auto, cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    /// auto, cpu, cuda[:N], vulkan[:N], wgpu[:N] or cubecl-cpu
     #[arg(long, value_name = "D", default_value_t = DeviceSpec::Auto)]
     pub(crate) device: DeviceSpec,
 
     /// Write a JSON line per logged step, and one with "event":"final" when the last step is done
     ///
-    /// With --resume the file goes on after the checkpoint's step: lines of later steps, which are
-    /// done again, are replaced. A run that was stopped has no final line.
+    /// The file must be new or empty. With --resume it goes on after the checkpoint's step: lines of
+    /// later steps, which are done again, are replaced. A run that was stopped has no final line.
     #[arg(long, value_name = "FILE.jsonl")]
     metrics_out: Option<PathBuf>,
 }
 
 impl RunFlags {
-    /// The settings of the run to resume, or `None` for a new one, whose folder must hold no run.
-    pub(crate) fn saved_config(&self, folder: &RunFolder) -> Result<Option<TrainConfig>> {
-        match self.resume {
-            true => Ok(Some(folder.saved_config()?)),
-            false => Ok(folder.require_new().map(|()| None)?),
+    /// Where the run to resume goes on, or `None` for a new one, whose folder must hold no run.
+    pub(crate) fn checkpoint(&self, folder: &RunFolder) -> Result<Option<Checkpoint>> {
+        if !self.resume {
+            return Ok(folder.require_new().map(|()| None)?);
         }
+        let checkpoint = folder.newest(|damaged| {
+            say(format_args!("{damaged}; set aside, trying the checkpoint before it"));
+        })?;
+        Ok(Some(checkpoint))
     }
 
     /// The file and the flags laid on `base`, not checked yet.
@@ -115,20 +122,20 @@ impl RunFlags {
     }
 }
 
-/// The run in `folder` from its newest complete checkpoint, and the seconds it has taken so far.
+/// The run that goes on at `checkpoint`, and the seconds it has taken so far.
 pub(crate) fn resume<S: BatchSource>(
     config: &TrainConfig,
     source: S,
     folder: &RunFolder,
+    checkpoint: &Checkpoint,
     autodiff: &Device,
 ) -> Result<(Trainer<S>, f64)> {
-    let checkpoint = folder.load_newest(autodiff, |damaged| {
-        say(format_args!("{damaged}; trying the checkpoint before it"));
-    })?;
-    let state = checkpoint.state;
+    let state = &checkpoint.state;
     say(format_args!("resuming    {} at step {}", checkpoint.folder.display(), state.step));
-    let (model, moments) = (checkpoint.model, checkpoint.moments);
-    let trainer = Trainer::resume(config.clone(), model, source, moments, &state.position())?;
+    for change in folder.require_unchanged(&state.config, config)? {
+        say(format_args!("from now on {change}"));
+    }
+    let trainer = Trainer::resume(config.clone(), source, checkpoint, autodiff)?;
     Ok((trainer, state.wall_s))
 }
 

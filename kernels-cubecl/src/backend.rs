@@ -28,7 +28,7 @@ pub trait KernelBackend: Backend {
     #[fusion(dtype = x, shape = [x[0], weight[0]].into())]
     fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// x `[R, D]`, weight `[D]` → (y `[R, D]`, rstd `[R]` in f32).
+    /// x `[R, D]`, weight `[D]` → (y `[R, D]`, rstd `[R]` in f32, of f64 in f64).
     #[fusion(meta = rms_norm::forward_specs)]
     fn rms_norm(
         x: FloatTensor<Self>,
@@ -50,7 +50,7 @@ pub trait KernelBackend: Backend {
     #[fusion(dtype = gate_up, shape = [gate_up[0], gate_up[1] / 2].into())]
     fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// q `[B, T, N, H]`, k and v `[B, S, K, H]` → (out `[B, T, N, H]`, lse `[B, N, T]` in f32).
+    /// q `[B, T, N, H]`, k and v `[B, S, K, H]` → (out `[B, T, N, H]`, lse `[B, N, T]` in f32, of f64 in f64).
     #[fusion(meta = attention::forward_specs)]
     fn gqa_attention(
         q: FloatTensor<Self>,
@@ -59,8 +59,8 @@ pub trait KernelBackend: Backend {
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// logits `[R, V]`, targets `[R]` → (nll `[R]`, lse `[R]`), both f32; nll is 0 where the target is
-    /// [`IGNORE_INDEX`](crate::IGNORE_INDEX).
+    /// logits `[R, V]`, targets `[R]` → (nll `[R]`, lse `[R]`), both f32, of f64 in f64; nll is 0 where the
+    /// target is [`IGNORE_INDEX`](crate::IGNORE_INDEX).
     #[fusion(meta = cross_entropy::forward_specs)]
     fn cross_entropy(
         logits: FloatTensor<Self>,

@@ -2,14 +2,17 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
-use burn::tensor::{DType, FloatDType};
+use burn::tensor::DType;
 
-/// The tensor in f32 (in f64 if it already is): the dtype in which statistics and sums are kept.
+/// The dtype in which statistics and sums over values of `dtype` are kept: f64 of f64, else f32.
+pub(crate) fn statistics_dtype(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
+}
+
+/// The tensor in f32, or in f64 if it already is.
 pub(crate) fn to_f32<B: Backend>(tensor: FloatTensor<B>) -> FloatTensor<B> {
-    match tensor.dtype() {
-        DType::F32 | DType::F64 => tensor,
-        _ => B::float_cast(tensor, FloatDType::F32),
-    }
+    let dtype = statistics_dtype(tensor.dtype());
+    to_dtype::<B>(tensor, dtype)
 }
 
 /// The tensor in `dtype`, untouched if it has it already.

@@ -21,6 +21,9 @@ use tinyllama_train::{Batch, BatchSource, SourceError, TrainConfig, Trainer};
 /// stay below 4e-7; TF32 would be 3e-4 away.
 const F32_TOLERANCE: f64 = 2e-6;
 
+/// Relative norm in f64, of the same sums in another order.
+const F64_TOLERANCE: f64 = 1e-12;
+
 /// In bf16 a device may be this many times as far from f64 as the same operation on the CPU: both
 /// accumulate in f32 and differ in the order of sums alone.
 const BF16_FACTOR: f64 = 1.1;
@@ -92,7 +95,7 @@ fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
         / norm(&mut expected.iter().copied())
 }
 
-/// Checks an operation and its gradients in f32, and in bf16 where the device has it.
+/// Checks an operation and its gradients in f32, and in f64 and bf16 where the device has them.
 #[track_caller]
 fn check<const N: usize>(inputs: [Vec<f64>; N], op: impl Fn([Tensor<1>; N]) -> Tensor<1>) {
     let (device, cpu) = (device(), Device::flex());
@@ -107,6 +110,10 @@ fn check<const N: usize>(inputs: [Vec<f64>; N], op: impl Fn([Tensor<1>; N]) -> T
         "f32: result and gradients are off by {in_f32:?}"
     );
     println!("f32 {in_f32:?}");
+    if device != cpu && device.supports_dtype(DType::F64) {
+        let in_f64 = errors(&device, DType::F64);
+        assert!(in_f64.iter().all(|error| *error <= F64_TOLERANCE), "f64: off by {in_f64:?}");
+    }
     if has_bf16(&device) {
         let (found, plain) = (errors(&device, DType::BF16), errors(&cpu, DType::BF16));
         println!("bf16 {found:?}, on the CPU {plain:?}");

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use tinyllama_model::{ChatTemplate, FlatParameters, Message, ModelConfig, TinyLlama, Tokenizer};
 use tinyllama_sft::{Sample, encode_chats};
-use tinyllama_train::{Batch, nll, train_bpe};
+use tinyllama_train::{Batch, summed_nll, train_bpe};
 
 fn tokenizer() -> Tokenizer {
     let texts = ["### Human: What is two and two?### Assistant: It is four.".to_owned()];
@@ -29,7 +29,8 @@ fn gradients(config: &ModelConfig, batch: &Batch) -> Vec<Vec<f32>> {
     let device = Device::flex().autodiff();
     let model = TinyLlama::init(config, &device, 3);
     let flat = FlatParameters::from_model(&model);
-    let mut gradients = nll(&model, batch, &device).backward();
+    let mut gradients =
+        summed_nll(&model, batch.inputs(&device), batch.targets(&device)).backward();
     let buffers = flat.gather_gradients(&model, &mut gradients);
     buffers.into_iter().map(|buffer| buffer.into_data().iter::<f32>().collect()).collect()
 }

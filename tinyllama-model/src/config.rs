@@ -17,7 +17,7 @@ use self::json::ConfigJson;
 use crate::error::ConfigError;
 
 /// No Llama has a larger size, and the product of two of them fits in 64 bits with room to spare.
-pub(crate) const MAX_SIZE: usize = 1 << 24;
+pub const MAX_SIZE: usize = 1 << 24;
 
 /// Four trillion bytes in f32: no machine that this crate knows holds more.
 const MAX_PARAMETERS: usize = 1 << 40;

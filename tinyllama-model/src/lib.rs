@@ -33,7 +33,7 @@ pub mod weights;
 pub use attention::Attention;
 pub use block::Block;
 pub use chat::{ChatTemplate, Message, Role};
-pub use config::{ModelConfig, RopeScaling, TrainingBytes};
+pub use config::{MAX_SIZE, ModelConfig, RopeScaling, TrainingBytes};
 pub use error::{ChatError, ConfigError, TokenizerError};
 pub use kv_cache::{KeyValues, KvCache, LayerCache, NoCache};
 pub use linear::{Linear, Projection};

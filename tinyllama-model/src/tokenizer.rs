@@ -295,15 +295,15 @@ impl Tokenizer {
         Ok(pieces)
     }
 
-    /// What `tokenizers` does after normalisation.
+    /// What `tokenizers` does after normalisation, but for its post-processor: without special tokens
+    /// that one changes no id, and one with `trim_offsets` would leave tokens of spaces without text.
     fn encode_pieces(&self, mut pieces: PreTokenizedString) -> tokenizers::Result<Encoding> {
         if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
         let model = self.inner.get_model();
         pieces.tokenize(|piece| model.tokenize(piece.get()))?;
-        let encoding = pieces.into_encoding(None, 0, OffsetType::Byte)?;
-        self.inner.post_process(encoding, None, false)
+        pieces.into_encoding(None, 0, OffsetType::Byte)
     }
 }
 

@@ -31,8 +31,13 @@ pub enum SftError {
         path: PathBuf,
     },
     /// The chat template and the tokenizer do not make a masked sample of a chat.
-    #[error(transparent)]
-    Chat(#[from] tinyllama_model::ChatError),
+    #[error("chat {number}: {source}")]
+    Chat {
+        /// Which chat, counted from 1.
+        number: usize,
+        /// The cause.
+        source: tinyllama_model::ChatError,
+    },
     /// No chat has an answer that fits.
     #[error(
         "no chat has an assistant answer within {max_tokens} tokens; give longer sequences or other rows"

@@ -38,8 +38,10 @@ pub fn encode_chats(
 ) -> Result<(Vec<Sample>, SampleCounts), SftError> {
     let mut counts = SampleCounts::default();
     let mut samples = Vec::new();
-    for chat in chats {
-        let (mut ids, mut loss_mask) = template.encode_with_mask(tokenizer, chat)?;
+    for (index, chat) in chats.iter().enumerate() {
+        let (mut ids, mut loss_mask) = template
+            .encode_with_mask(tokenizer, chat)
+            .map_err(|source| SftError::Chat { number: index + 1, source })?;
         let is_cut = ids.len() > max_tokens;
         ids.truncate(max_tokens);
         loss_mask.truncate(max_tokens);

@@ -1,16 +1,13 @@
-//! Run folders: checkpoints that are whole or absent.
+//! One checkpoint: a folder that is a model, and all that its run needs to go on.
 //!
 //! ```text
-//! RUN/latest                               name of the newest complete checkpoint, `step-00000123`
-//! RUN/checkpoints/step-00000123/
-//!     config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
-//!     trainer.safetensors                  AdamW's moments, one flat buffer per parameter group
-//!     trainer.json                         step, tokens, position in the data, settings
-//!     DONE                                 sha256 of each file, as `sha256sum -c DONE` reads it
+//! config.json  model.safetensors  generation_config.json  tokenizer.json  tokenizer_config.json
+//! trainer.safetensors      AdamW's moments, one flat buffer per parameter group
+//! trainer.json             step, tokens, position in the data, settings
+//! DONE                     sha256 of each file, as `sha256sum -c DONE` reads it
 //! ```
 //!
-//! The first line of files is a model folder in Hugging Face layout. A checkpoint is written under
-//! another name, forced to disk and renamed; a kill at any moment leaves the checkpoints before it.
+//! The first line of files is a model folder in Hugging Face layout.
 
 mod seal;
 
@@ -24,9 +21,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tinyllama_model::{FlatParameters, ModelConfig, ParameterGroup, TinyLlama, Tokenizer, weights};
+use tinyllama_model::{ModelConfig, ParameterGroup, TinyLlama, Tokenizer, weights};
 
-use self::seal::{DONE_FILE, seal, sync, sync_folder, verify};
+use self::seal::{DONE_FILE, seal, verify};
 use crate::config::TrainConfig;
 use crate::optimizer::Moments;
 use crate::source::BatchSource;
@@ -35,7 +32,6 @@ use crate::trainer::{Position, Trainer};
 
 const STATE_FILE: &str = "trainer.json";
 const MOMENTS_FILE: &str = "trainer.safetensors";
-const LATEST_FILE: &str = "latest";
 const EXP_AVG: &str = "exp_avg";
 const EXP_AVG_SQ: &str = "exp_avg_sq";
 
@@ -61,19 +57,6 @@ impl TrainerState {
     }
 }
 
-/// A checkpoint in memory.
-#[derive(Debug)]
-pub struct LoadedCheckpoint {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Step, data and settings.
-    pub state: TrainerState,
-    /// The weights, bit for bit.
-    pub model: TinyLlama,
-    /// AdamW's moments, in the order of [`FlatParameters::groups`].
-    pub moments: Vec<Moments>,
-}
-
 /// What a checkpoint holds besides the trainer, so that it is a complete model folder.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenizerFiles<'a> {
@@ -83,174 +66,73 @@ pub struct TokenizerFiles<'a> {
     pub chat_template: Option<&'a str>,
 }
 
-/// A folder of one run.
+/// A complete checkpoint whose files are what was written.
 #[derive(Clone, Debug)]
-pub struct RunFolder {
-    root: PathBuf,
+pub struct Checkpoint {
+    /// Its folder, which is a model folder.
+    pub folder: PathBuf,
+    /// Step, data and settings.
+    pub state: TrainerState,
 }
 
-impl RunFolder {
-    /// Names a folder, which need not exist.
-    pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.root
-    }
-
-    /// Complete checkpoints with their steps, newest first.
-    ///
-    /// # Errors
-    /// The folder cannot be read.
-    pub fn checkpoints(&self) -> Result<Vec<(u64, PathBuf)>, TrainError> {
-        let folder = self.root.join("checkpoints");
-        if !folder.exists() {
-            return Ok(Vec::new());
-        }
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(TrainError::read(&folder))? {
-            let path = entry.map_err(TrainError::read(&folder))?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let step = name.and_then(|name| name.strip_prefix("step-")?.parse().ok());
-            if let Some(step) = step.filter(|_| path.join(DONE_FILE).exists()) {
-                found.push((step, path));
+impl Checkpoint {
+    /// Compares every file with its checksum, and the two descriptions of the model with each other.
+    pub(crate) fn open(folder: &Path) -> Result<Self, TrainError> {
+        verify(folder, &["config.json", "model.safetensors", MOMENTS_FILE, STATE_FILE])?;
+        let damaged =
+            |file: &str, detail: String| TrainError::Damaged { path: folder.join(file), detail };
+        let path = folder.join(STATE_FILE);
+        let text = fs::read_to_string(&path).map_err(TrainError::read(&path))?;
+        let state: TrainerState =
+            serde_json::from_str(&text).map_err(|error| damaged(STATE_FILE, error.to_string()))?;
+        let config = ModelConfig::from_file(&folder.join("config.json"))
+            .map_err(|error| damaged("config.json", error.to_string()))?;
+        match state.config.model_difference(&config) {
+            None => Ok(Self { folder: folder.to_owned(), state }),
+            Some(change) => {
+                Err(damaged("config.json", format!("is not the model of {STATE_FILE}: {change}")))
             }
         }
-        found.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(found)
     }
 
-    /// Refuses a folder that holds a run already: a new run never overwrites another.
-    ///
-    /// # Errors
-    /// It holds a checkpoint, or cannot be read.
-    pub fn require_new(&self) -> Result<(), TrainError> {
-        match self.checkpoints()?.first() {
-            None => Ok(()),
-            Some(&(step, _)) => Err(TrainError::RunExists { folder: self.root.clone(), step }),
-        }
+    /// The weights, bit for bit.
+    pub(crate) fn model(&self, device: &Device) -> Result<TinyLlama, TrainError> {
+        Ok(weights::load(&self.folder, device)?)
     }
 
-    /// Saves a trainer, makes it the latest, and deletes all but the newest `keep_checkpoints`.
-    ///
-    /// # Errors
-    /// A file or folder cannot be written.
-    pub fn save<S: BatchSource>(
+    /// AdamW's moments, bit for bit, in the order of `groups`. `device` has no autodiff.
+    pub(crate) fn moments(
         &self,
-        trainer: &Trainer<S>,
-        files: TokenizerFiles<'_>,
-        wall_s: f64,
-    ) -> Result<PathBuf, TrainError> {
-        let Position { step, tokens, source } = trainer.position();
-        let name = format!("step-{step:08}");
-        let checkpoints = self.root.join("checkpoints");
-        let folder = checkpoints.join(&name);
-        let partial = checkpoints.join(format!(".{name}.partial"));
-        remove_folder(&partial)?; // An interrupted attempt.
-        fs::create_dir_all(&partial).map_err(TrainError::write(&partial))?;
-        let model = trainer.model();
-        weights::save(&model, &partial)?;
-        files.tokenizer.save(&partial, files.chat_template)?;
-        write_json(&partial.join("generation_config.json"), &generation_config(&model))?;
-        write_moments(
-            &partial.join(MOMENTS_FILE),
-            trainer.parameters().groups(),
-            trainer.optimizer().moments(),
-        )?;
-        let config = trainer.config().clone();
-        let state = TrainerState { step, tokens, wall_s, source, config };
-        write_json(&partial.join(STATE_FILE), &state)?;
-        seal(&partial)?;
-        // The same step saved before; it stays until there is something in its place.
-        remove_folder(&folder)?;
-        fs::rename(&partial, &folder).map_err(TrainError::write(&folder))?;
-        sync_folder(&checkpoints)?;
-        self.set_latest(&name)?;
-        for (_, old) in self.checkpoints()?.into_iter().skip(trainer.config().keep_checkpoints) {
-            remove_folder(&old)?;
-        }
-        Ok(folder)
-    }
-
-    /// Loads the newest checkpoint that is whole, onto a device without autodiff. `warn` hears of
-    /// each damaged one that is passed over.
-    ///
-    /// # Errors
-    /// There is none, or the folder cannot be read.
-    pub fn load_newest(
-        &self,
+        groups: &[ParameterGroup],
         device: &Device,
-        mut warn: impl FnMut(&TrainError),
-    ) -> Result<LoadedCheckpoint, TrainError> {
-        for (_, folder) in self.checkpoints()? {
-            match load(&folder, device) {
-                Ok(checkpoint) => return Ok(checkpoint),
-                Err(error) => warn(&error),
-            }
-        }
-        Err(TrainError::NothingToResume { folder: self.root.clone() })
-    }
-
-    /// The settings of the newest checkpoint whose `trainer.json` can be read.
-    ///
-    /// # Errors
-    /// There is none, or the folder cannot be read.
-    pub fn saved_config(&self) -> Result<TrainConfig, TrainError> {
-        let mut states = self.checkpoints()?.into_iter().map(|(_, folder)| read_state(&folder));
-        let state = states.find_map(Result::ok);
-        let nothing = || TrainError::NothingToResume { folder: self.root.clone() };
-        state.map(|state| state.config).ok_or_else(nothing)
-    }
-
-    /// Refuses to continue with other settings than the run was started with; those of logging and
-    /// saving may change.
-    ///
-    /// # Errors
-    /// Names the first setting that differs.
-    pub fn require_unchanged(
-        &self,
-        saved: &TrainConfig,
-        given: &TrainConfig,
-    ) -> Result<(), TrainError> {
-        match saved.difference(given) {
-            None => Ok(()),
-            Some((field, saved, given)) => {
-                Err(TrainError::Changed { folder: self.root.clone(), field, saved, given })
-            }
-        }
-    }
-
-    fn set_latest(&self, name: &str) -> Result<(), TrainError> {
-        let (path, partial) = (self.root.join(LATEST_FILE), self.root.join(".latest.partial"));
-        fs::write(&partial, format!("{name}\n")).map_err(TrainError::write(&partial))?;
-        sync(&partial)?;
-        fs::rename(&partial, &path).map_err(TrainError::write(&path))?;
-        sync_folder(&self.root)
+    ) -> Result<Vec<Moments>, TrainError> {
+        read_moments(&self.folder.join(MOMENTS_FILE), groups, device)
     }
 }
 
-fn load(folder: &Path, device: &Device) -> Result<LoadedCheckpoint, TrainError> {
-    verify(folder, &["config.json", "model.safetensors", MOMENTS_FILE, STATE_FILE])?;
-    let state = read_state(folder)?;
-    let model = weights::load(folder, device)?;
-    // Weights are saved in f32 whatever the run began with.
-    let torch_dtype = model.config().torch_dtype.clone();
-    if (ModelConfig { torch_dtype, ..state.config.model.clone() }) != *model.config() {
-        let detail = format!("describes another model than {STATE_FILE}");
-        return Err(TrainError::Damaged { path: folder.join("config.json"), detail });
-    }
-    let groups = FlatParameters::from_model(&model);
-    let moments = read_moments(&folder.join(MOMENTS_FILE), groups.groups(), device)?;
-    Ok(LoadedCheckpoint { folder: folder.to_owned(), state, model, moments })
+/// Whether a folder has the marker of a complete checkpoint.
+pub(crate) fn is_complete(folder: &Path) -> bool {
+    folder.join(DONE_FILE).exists()
 }
 
-fn read_state(folder: &Path) -> Result<TrainerState, TrainError> {
-    let path = folder.join(STATE_FILE);
-    let text = fs::read_to_string(&path).map_err(TrainError::read(&path))?;
-    serde_json::from_str(&text)
-        .map_err(|error| TrainError::Damaged { path, detail: error.to_string() })
+/// Writes all of a checkpoint into an empty folder, the marker last, everything forced to disk.
+pub(crate) fn write<S: BatchSource>(
+    folder: &Path,
+    trainer: &Trainer<S>,
+    files: TokenizerFiles<'_>,
+    wall_s: f64,
+) -> Result<(), TrainError> {
+    let model = trainer.model();
+    weights::save(&model, folder)?;
+    files.tokenizer.save(folder, files.chat_template)?;
+    write_json(&folder.join("generation_config.json"), &generation_config(&model))?;
+    let (groups, moments) = (trainer.parameters().groups(), trainer.optimizer().moments());
+    write_moments(&folder.join(MOMENTS_FILE), groups, moments)?;
+    let Position { step, tokens, source } = trainer.position();
+    let config = trainer.config().clone();
+    let state = TrainerState { step, tokens, wall_s, source, config };
+    write_json(&folder.join(STATE_FILE), &state)?;
+    seal(folder)
 }
 
 /// The ids with which generation starts and stops, as transformers reads them.
@@ -327,12 +209,26 @@ fn read_moments(
         .collect()
 }
 
-fn remove_folder(path: &Path) -> Result<(), TrainError> {
-    match path.exists() {
-        true => fs::remove_dir_all(path).map_err(TrainError::write(path)),
-        false => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_folder::RunFolder;
+    use crate::trainer::tests::{tiny_config, tiny_trainer};
+
+    /// The settings are checked against `trainer.json`, the model is built from `config.json`.
+    #[test]
+    fn both_descriptions_of_the_model_must_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts = ["a tokenizer for tests".to_owned()];
+        let tokenizer = crate::train_bpe(&texts, crate::MIN_VOCAB_SIZE).unwrap().into();
+        let files = TokenizerFiles { tokenizer: &tokenizer, chat_template: None };
+        let folder = RunFolder::new(dir.path()).save(&tiny_trainer(), files, 0.0).unwrap();
+        Checkpoint::open(&folder).unwrap();
+        let model = ModelConfig { max_position_embeddings: 8, ..tiny_config().model };
+        model.save(&folder.join("config.json")).unwrap();
+        fs::remove_file(folder.join(DONE_FILE)).unwrap();
+        seal(&folder).unwrap();
+        let error = Checkpoint::open(&folder).unwrap_err().to_string();
+        assert!(error.contains("max_position_embeddings is 8, not 16"), "{error}");
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,6 @@
 //! The settings of a run: presets, TOML overrides and checks.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,10 @@ const FREE_FIELDS: [&str; 5] = [
     "save_every_steps",
     "keep_checkpoints",
 ];
+
+/// Settings that may change when a run is continued and steer its further steps: the way past a loss
+/// that breaks down.
+const STEERING_FIELDS: [&str; 3] = ["peak_lr", "min_lr", "max_grad_norm"];
 
 /// The tokens of a step are in memory at once; this many take two gigabytes. The largest runs known
 /// take a tenth of it.
@@ -68,6 +73,30 @@ pub struct TrainConfig {
     pub keep_checkpoints: usize,
     /// The model's sizes.
     pub model: ModelConfig,
+}
+
+/// A setting with another value than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The setting, with its table, as `model.hidden_size`.
+    pub field: String,
+    /// The value it had.
+    pub before: String,
+    /// The value it has now.
+    pub now: String,
+}
+
+impl Change {
+    /// Whether a run may go on with it: it only steers the steps to come.
+    pub fn steers(&self) -> bool {
+        STEERING_FIELDS.contains(&self.field.as_str())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} is {}, not {}", self.field, self.now, self.before)
+    }
 }
 
 impl TrainConfig {
@@ -244,10 +273,15 @@ impl TrainConfig {
             let holds = value.is_finite() && value > 0.0;
             require(holds, field, value, || "finite and above 0".to_owned())?;
         }
-        for (field, value) in [("weight_decay", self.weight_decay), ("adam_eps", self.adam_eps)] {
-            let holds = value.is_finite() && value >= 0.0;
-            require(holds, field, value, || "finite and not negative".to_owned())?;
-        }
+        let decay = self.weight_decay;
+        require(decay.is_finite() && decay >= 0.0, "weight_decay", decay, || {
+            "finite and not negative".to_owned()
+        })?;
+        // In f32, in which it is added: without it a parameter without a gradient becomes 0 / 0.
+        let eps = self.adam_eps as f32;
+        require(eps.is_finite() && eps > 0.0, "adam_eps", self.adam_eps, || {
+            "finite and above 0 in f32".to_owned()
+        })?;
         for (field, value) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             require((0.0..1.0).contains(&value), field, value, || {
                 "at least 0 and below 1".to_owned()
@@ -259,11 +293,21 @@ impl TrainConfig {
         })
     }
 
-    /// The first setting that changes the weights and differs from `other`'s: its name, the value
-    /// here and the value there.
-    pub(crate) fn difference(&self, other: &Self) -> Option<(String, String, String)> {
-        let json = |config: &Self| serde_json::to_value(config).expect("plain fields serialize");
-        first_difference(&json(self), &json(other), "")
+    /// The settings that change the weights and differ from `other`'s.
+    pub(crate) fn changes(&self, other: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        collect_changes(&json(self), &json(other), "", &mut changes);
+        changes
+    }
+
+    /// The first size in which a model differs from the settings'. The dtype of its file does not
+    /// count: weights are trained and saved in f32 whatever the run began with.
+    pub(crate) fn model_difference(&self, model: &ModelConfig) -> Option<Change> {
+        let torch_dtype = model.torch_dtype.clone();
+        let settings = ModelConfig { torch_dtype, ..self.model.clone() };
+        let mut changes = Vec::new();
+        collect_changes(&json(&settings), &json(model), "model", &mut changes);
+        changes.into_iter().next()
     }
 
     /// Forward and backward passes of a step.
@@ -323,19 +367,28 @@ fn unknown_key(
     })
 }
 
-fn first_difference(a: &Value, b: &Value, name: &str) -> Option<(String, String, String)> {
-    match (a, b) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            keys.filter(|key| !FREE_FIELDS.contains(&key.as_str())).find_map(|key| {
-                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
-                let get =
+fn json(config: &impl Serialize) -> Value {
+    serde_json::to_value(config).expect("plain fields serialize")
+}
+
+fn collect_changes(before: &Value, now: &Value, field: &str, changes: &mut Vec<Change>) {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            let new_keys = now.keys().filter(|key| !before.contains_key(*key));
+            let keys = before.keys().chain(new_keys);
+            for key in keys.filter(|key| !FREE_FIELDS.contains(&key.as_str())) {
+                let name = if field.is_empty() { key.clone() } else { format!("{field}.{key}") };
+                let of =
                     |object: &serde_json::Map<_, _>| object.get(key).cloned().unwrap_or_default();
-                first_difference(&get(a), &get(b), &name)
-            })
+                collect_changes(&of(before), &of(now), &name, changes);
+            }
         }
-        _ if a == b => None,
-        _ => Some((name.to_owned(), a.to_string(), b.to_string())),
+        _ if before == now => {}
+        _ => changes.push(Change {
+            field: field.to_owned(),
+            before: before.to_string(),
+            now: now.to_string(),
+        }),
     }
 }
 

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::data_error::DataError;
+use crate::disk::hexadecimal;
 use crate::shards::Split;
 
 /// Files of this size and more are left out: generated tables and operating-system bindings.
@@ -239,11 +240,6 @@ pub(crate) fn sorted_entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         .map_err(DataError::read(folder))?;
     paths.sort();
     Ok(paths)
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -159,6 +159,37 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// Another process makes a data set in the output folder.
+    #[error("{}: another process is making a data set there; wait for it or stop it", .path.display())]
+    OutputBusy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder without the description that completes a data set.
+    #[error(
+        "{}: no dataset.json in it, so it is no complete data set; make one with `prepare_data` and \
+         name its folder", .path.display()
+    )]
+    NoDescription {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A split whose token files are not all that was made.
+    #[error(
+        "{}: the {split} files have {found} tokens, but dataset.json says {expected}; a file is missing \
+         or of another data set: copy the folder again or make it again with `prepare_data`",
+        .path.display()
+    )]
+    SplitSize {
+        /// The folder.
+        path: PathBuf,
+        /// `train` or `validation`.
+        split: &'static str,
+        /// Tokens of the files.
+        found: u64,
+        /// Tokens of the description.
+        expected: u64,
+    },
     /// A folder without shards of a split.
     #[error(
         "{}: no token file {split}_00000.bin in it; make a data set with `prepare_data` and name its \

@@ -1,13 +1,13 @@
 //! `dataset.json`, which says what a data set folder holds and completes it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::sorted_entries;
 use crate::data_error::DataError;
-use crate::shards::SplitSize;
+use crate::shards::{Split, SplitSize};
 
 /// File name of the description.
 pub(crate) const DESCRIPTION_FILE: &str = "dataset.json";
@@ -79,6 +79,14 @@ impl DatasetDescription {
             .map_err(|error| DataError::Description { path, message: error.to_string() })
     }
 
+    /// What its folder should have of a split.
+    pub(crate) fn size_of(&self, split: Split) -> SplitSize {
+        match split {
+            Split::Train => self.train,
+            Split::Validation => self.validation,
+        }
+    }
+
     pub(crate) fn write(&self, folder: &Path) -> Result<(), DataError> {
         let path = folder.join(DESCRIPTION_FILE);
         let text = serde_json::to_string_pretty(self).expect("plain fields always serialize");
@@ -86,37 +94,11 @@ impl DatasetDescription {
     }
 }
 
-/// Deletes the files of a data set, and nothing else, from `folder`.
-pub(crate) fn remove_dataset(folder: &Path) -> Result<(), DataError> {
-    let is_ours = |name: &str| {
+/// Whether a file of that name is one of a data set.
+pub(crate) fn is_of_dataset(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
         let is_shard = name.ends_with(".bin")
             && (name.starts_with("train_") || name.starts_with("validation_"));
         is_shard || [DESCRIPTION_FILE, TOKENIZER_FILE, "tokenizer_config.json"].contains(&name)
-    };
-    // The description goes first: a folder without it is not taken for complete.
-    let description = folder.join(DESCRIPTION_FILE);
-    fs::remove_file(&description).map_err(DataError::write(&description))?;
-    for path in sorted_entries(folder)? {
-        if path.file_name().and_then(|name| name.to_str()).is_some_and(is_ours) {
-            fs::remove_file(&path).map_err(DataError::write(&path))?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_files_of_the_data_set_are_deleted() {
-        let dir = tempfile::tempdir().unwrap();
-        let files = ["dataset.json", "tokenizer.json", "train_00000.bin", "notes.txt", "other.bin"];
-        for name in files {
-            fs::write(dir.path().join(name), "x").unwrap();
-        }
-        remove_dataset(dir.path()).unwrap();
-        let left = sorted_entries(dir.path()).unwrap();
-        assert_eq!(left, [dir.path().join("notes.txt"), dir.path().join("other.bin")]);
-    }
+    })
 }

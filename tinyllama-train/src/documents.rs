@@ -274,7 +274,8 @@ impl<'a> OpenFile<'a> {
                 Some(Err(error)) => return Err(decode("parquet", error.to_string())),
                 Some(Ok(row)) => Some(match row.into_columns().into_iter().next() {
                     Some((_, Field::Str(text))) => Ok(text),
-                    Some((key, other)) => Err(format!("`{key}` is {other}, not a string")),
+                    // Not the value itself: bytes would be printed number by number.
+                    Some((key, _)) => Err(format!("`{key}` is no string")),
                     None => Err("the row has no column".into()),
                 }),
             },

@@ -63,14 +63,16 @@ pub struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Starts the file anew.
+    /// Starts a file, which must not exist or be empty: the log of another run is never overwritten.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It has content, or cannot be written.
     pub fn create(path: &Path) -> Result<Self, TrainError> {
-        make_parent(path)?;
-        let file = File::create(path).map_err(TrainError::write(path))?;
-        Ok(Self { path: path.to_owned(), file })
+        let file = open(path)?;
+        match file.metadata().map_err(TrainError::read(path))?.len() {
+            0 => Ok(Self { path: path.to_owned(), file }),
+            _ => Err(TrainError::LogExists { path: path.to_owned() }),
+        }
     }
 
     /// Continues the file, which need not exist, for a run that resumes after `step`. Lines of later
@@ -78,34 +80,31 @@ impl MetricsFile {
     /// kill has cut off.
     ///
     /// # Errors
-    /// It cannot be read or written, or a line before those is none of a run.
+    /// It cannot be read or written, or has a line that no run logs; it is then as it was.
     pub fn resume(path: &Path, step: u64) -> Result<Self, TrainError> {
-        make_parent(path)?;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(TrainError::write(path))?;
+        let mut file = open(path)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(TrainError::read(path))?;
-        let mut kept = 0;
+        let (mut kept, mut is_kept) = (0, true);
         for (index, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
-            if line.last() != Some(&b'\n') {
-                break;
-            }
-            let logged: Logged = serde_json::from_slice(line).map_err(|_| TrainError::Damaged {
-                path: path.to_owned(),
-                detail: format!(
+            let detail = || {
+                format!(
                     "line {} is none that a run logs; give --metrics-out another file",
                     index + 1
-                ),
-            })?;
-            if logged.step > step || logged.event.is_some() {
+                )
+            };
+            let foreign = || TrainError::Damaged { path: path.to_owned(), detail: detail() };
+            if line.last() != Some(&b'\n') {
+                if !is_cut_off(line) {
+                    return Err(foreign());
+                }
                 break;
             }
-            kept += line.len();
+            let logged: Logged = serde_json::from_slice(line).map_err(|_| foreign())?;
+            is_kept &= logged.step <= step && logged.event.is_none();
+            if is_kept {
+                kept += line.len();
+            }
         }
         file.set_len(kept as u64)
             .and_then(|()| file.seek(SeekFrom::End(0)))
@@ -124,10 +123,30 @@ impl MetricsFile {
     }
 }
 
-fn make_parent(path: &Path) -> Result<(), TrainError> {
-    match path.parent() {
-        Some(parent) => std::fs::create_dir_all(parent).map_err(TrainError::write(parent)),
-        None => Ok(()),
+/// Opens a file as it is; makes it, and its folder, where there is none.
+fn open(path: &Path) -> Result<File, TrainError> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(TrainError::write(parent))?;
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(TrainError::write(path))
+}
+
+/// Whether a line without an end begins as a record does.
+fn is_cut_off(line: &[u8]) -> bool {
+    [&b"{\"step\":"[..], b"{\"event\":"].iter().any(|start| {
+        let len = start.len().min(line.len());
+        line[..len] == start[..len]
+    })
+}
+
+#[cfg(test)]
+impl MetricsFile {
+    /// A file every write to which fails.
+    pub(crate) fn read_only(path: &Path) -> Self {
+        std::fs::write(path, "").unwrap();
+        Self { path: path.to_owned(), file: File::open(path).unwrap() }
     }
 }
 
@@ -171,7 +190,7 @@ mod tests {
     fn resumed(before: &str) -> Result<String, TrainError> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/metrics.jsonl");
-        make_parent(&path)?;
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, before).unwrap();
         MetricsFile::resume(&path, 4)?.write(&StepRecord { step: 5, ..STEP })?;
         Ok(std::fs::read_to_string(&path).unwrap())
@@ -193,9 +212,19 @@ mod tests {
     fn a_file_of_something_else_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notes.txt");
-        std::fs::write(&path, "{\"step\":1}\nshopping list\n").unwrap();
-        let error = MetricsFile::resume(&path, 4).unwrap_err().to_string();
-        assert!(error.contains("notes.txt") && error.contains("line 2"), "{error}");
-        assert!(std::fs::read_to_string(&path).unwrap().ends_with("list\n"));
+        let log = serde_json::to_string(&StepRecord { step: 5, ..STEP }).unwrap();
+        for (text, line) in [
+            ("{\"step\":1}\nshopping list\n".to_owned(), "line 2"),
+            ("shopping list".to_owned(), "line 1"),
+            // Behind a line that would go.
+            (format!("{log}\nshopping list"), "line 2"),
+        ] {
+            std::fs::write(&path, &text).unwrap();
+            let error = MetricsFile::resume(&path, 4).unwrap_err().to_string();
+            assert!(error.contains("notes.txt") && error.contains(line), "{error}");
+            let error = MetricsFile::create(&path).unwrap_err();
+            assert!(matches!(error, TrainError::LogExists { .. }), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
     }
 }

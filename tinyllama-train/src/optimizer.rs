@@ -31,11 +31,11 @@ pub(crate) struct AdamWConfig {
 
 /// Both moments of one group's buffer, f32 `[len]` each.
 #[derive(Clone, Debug)]
-pub struct Moments {
+pub(crate) struct Moments {
     /// m, the mean of the gradients.
-    pub exp_avg: Tensor<1>,
+    pub(crate) exp_avg: Tensor<1>,
     /// v, the mean of their squares.
-    pub exp_avg_sq: Tensor<1>,
+    pub(crate) exp_avg_sq: Tensor<1>,
 }
 
 /// The optimizer's state: moments beside each of a model's flat buffers.

@@ -86,7 +86,7 @@ pub fn prepare_data(
         ValidationSource::Paths(paths) => Some(Sources::find(paths)?),
         ValidationSource::Fraction(_) => None,
     };
-    let folder = StagedFolder::create(&options.out)?;
+    let folder = StagedFolder::create(&options.out, false)?;
     let tokenizer = match &options.tokenizer {
         TokenizerSource::Path(path) => load_tokenizer(path)?,
         TokenizerSource::Train { vocab_size } => {

@@ -7,12 +7,13 @@ use indicatif::ProgressBar;
 use crate::bpe::check_vocab_size;
 use crate::corpus::RegistryCorpus;
 use crate::data_error::DataError;
-use crate::dataset::{DatasetDescription, RegistryDescription, RegistryKey, remove_dataset};
+use crate::dataset::{DatasetDescription, RegistryDescription, RegistryKey};
 use crate::packer::Packer;
 use crate::prepare::{save_tokenizer, start_pass, train_tokenizer};
 use crate::sample::{EvenSample, SAMPLE_BYTES};
-use crate::shards::{Split, SplitSize, TokenShards};
+use crate::shards::{Split, SplitSize};
 use crate::staged_folder::StagedFolder;
+use crate::training_data::TrainingData;
 
 /// Raised whenever the same packages would give other text, splits or tokens than before.
 const RULES_VERSION: u32 = 1;
@@ -36,8 +37,8 @@ pub struct PreparedCorpus {
 
 /// Makes `out_folder` the data set of `corpus` with a tokenizer of `vocab_size` trained on it.
 ///
-/// A folder that holds the same corpus already is used as it is; another registry data set there is
-/// replaced. The same packages give the same bytes. `progress` is restyled and driven;
+/// A folder that holds the same corpus already is used as it is; another registry data set there, or a
+/// damaged one, is replaced once the new one is complete. The same packages give the same bytes. `progress` is restyled and driven;
 /// `ProgressBar::hidden()` keeps quiet.
 ///
 /// # Errors
@@ -57,16 +58,17 @@ pub fn prepare_registry_corpus(
         max_bytes: corpus.max_bytes(),
         requested_vocab_size: vocab_size,
     };
-    let found = DatasetDescription::read(out_folder)?;
-    if let Some(description) = found
-        && let Some(registry) = description.registry.clone()
+    // A description that cannot be read is that of a data set to be made again.
+    let found = DatasetDescription::read(out_folder).ok().flatten();
+    if let Some(description) = &found
+        && let Some(registry) = &description.registry
+        && registry.key == key
+        && TrainingData::open(out_folder).is_ok()
     {
-        if registry.key == key && is_intact(out_folder, &description) {
-            return Ok(prepared(out_folder, registry, &description, true));
-        }
-        remove_dataset(out_folder)?;
+        return Ok(prepared(out_folder, registry.clone(), description, true));
     }
-    let staged = StagedFolder::create(out_folder)?;
+    let is_of_files = found.is_some_and(|description| description.registry.is_none());
+    let staged = StagedFolder::create(out_folder, !is_of_files)?;
     start_pass(progress, "reading packages", 0);
     let mut sample = EvenSample::new(SAMPLE_BYTES);
     let summary = corpus.for_each(|document| {
@@ -102,17 +104,6 @@ pub fn prepare_registry_corpus(
     description.write(staged.path())?;
     staged.commit()?;
     Ok(prepared(out_folder, registry, &description, false))
-}
-
-/// Whether the token files are those of the description; what is not will be made again.
-fn is_intact(folder: &Path, description: &DatasetDescription) -> bool {
-    let splits = [(Split::Train, description.train), (Split::Validation, description.validation)];
-    splits.into_iter().all(|(split, size)| {
-        TokenShards::open(folder, split).is_ok_and(|shards| {
-            shards.size() == size
-                && shards.format().fingerprint == description.tokenizer_fingerprint
-        })
-    })
 }
 
 fn prepared(

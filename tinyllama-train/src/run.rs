@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use crate::batch::Batch;
-use crate::checkpoint::{RunFolder, TokenizerFiles};
+use crate::checkpoint::TokenizerFiles;
+use crate::config::TrainConfig;
 use crate::metrics::StepRecord;
 use crate::monitor::Monitor;
+use crate::run_folder::RunFolder;
 use crate::source::BatchSource;
 use crate::train_error::TrainError;
 use crate::trainer::{StepReport, Trainer};
@@ -42,7 +44,8 @@ pub struct RunOutcome {
     pub is_finished: bool,
 }
 
-/// Trains to the last step, or until the monitor's interrupter asks to stop; saves at the end of both.
+/// Trains to the last step, or until the monitor's interrupter asks to stop; saves at the end of both,
+/// and before it gives up, so that no step is done twice.
 ///
 /// # Errors
 /// A step fails, or a checkpoint or a log line cannot be written.
@@ -51,67 +54,97 @@ pub fn run<S: BatchSource>(
     context: RunContext<'_>,
     monitor: &mut Monitor,
 ) -> Result<RunOutcome, TrainError> {
-    let max_steps = trainer.config().max_steps;
-    let label = format!("training {}", trainer.config().preset);
-    monitor.start(trainer.position().step, max_steps, &label, context.peak_flops.is_some());
-    let outcome = steps(trainer, context, monitor);
-    monitor.end(trainer.position().step, max_steps);
-    outcome
-}
-
-fn steps<S: BatchSource>(
-    trainer: &mut Trainer<S>,
-    context: RunContext<'_>,
-    monitor: &mut Monitor,
-) -> Result<RunOutcome, TrainError> {
     let config = trainer.config().clone();
-    let start = Instant::now();
-    let wall_s = || context.earlier_wall_s + start.elapsed().as_secs_f64();
-    let mut pace = Pace::default();
-    let mut whole_pace = Pace::default();
-    let (mut val_loss, mut is_saved) = (None, false);
-    let is_due =
-        |step: u64, interval: u64| step.is_multiple_of(interval) || step == config.max_steps;
-    let mut is_first = true;
-    while !trainer.is_finished() && !monitor.should_stop() {
-        let tokens_before = trainer.position().tokens;
-        let step_start = Instant::now();
-        let report = trainer.step()?;
-        let elapsed = step_start.elapsed();
-        pace.add(report.tokens - tokens_before, elapsed);
-        whole_pace.add(report.tokens - tokens_before, elapsed);
-        (val_loss, is_saved) = (None, false);
-        if is_first || is_due(report.step, config.log_every_steps) {
-            let flops = config.model.flops_per_token_palm(config.sequence_tokens) as f64;
-            let record = record(&report, pace.tokens_per_s(), flops, context.peak_flops);
-            monitor.step(&record, config.max_steps)?;
-            pace = Pace::default();
-        }
-        is_first = false;
-        if is_due(report.step, config.eval_every_steps) {
-            val_loss = trainer.evaluate(context.held_out);
-            val_loss.into_iter().for_each(|loss| monitor.held_out_loss(loss));
-        }
-        if is_due(report.step, config.save_every_steps) {
-            context.folder.save(trainer, context.files, wall_s())?;
-            is_saved = true;
-            monitor.event("checkpoint saved");
-        }
-    }
-    if trainer.is_finished() && val_loss.is_none() {
+    let mut progress = Progress::at(trainer.position().step);
+    let label = format!("training {}", config.preset);
+    monitor.start(progress.saved_step, config.max_steps, &label, context.peak_flops.is_some());
+    let trained = train(trainer, &config, context, monitor, &mut progress);
+    let saved = progress.save(trainer, context);
+    monitor.end(trainer.position().step, config.max_steps);
+    trained.and(saved)?;
+    if trainer.is_finished() && progress.val_loss.is_none() {
         // The run was resumed at its end.
-        val_loss = trainer.evaluate(context.held_out);
-    } else if !trainer.is_finished() && !is_saved && trainer.position().step > 0 {
-        context.folder.save(trainer, context.files, wall_s())?;
+        progress.val_loss = trainer.evaluate(context.held_out);
     }
     Ok(RunOutcome {
         step: trainer.position().step,
         tokens: trainer.position().tokens,
-        val_loss,
-        tokens_per_s: whole_pace.tokens_per_s(),
-        wall_s: wall_s(),
+        val_loss: progress.val_loss,
+        tokens_per_s: progress.pace.tokens_per_s(),
+        wall_s: progress.wall_s(context),
         is_finished: trainer.is_finished(),
     })
+}
+
+fn train<S: BatchSource>(
+    trainer: &mut Trainer<S>,
+    config: &TrainConfig,
+    context: RunContext<'_>,
+    monitor: &mut Monitor,
+    progress: &mut Progress,
+) -> Result<(), TrainError> {
+    let is_due =
+        |step: u64, interval: u64| step.is_multiple_of(interval) || step == config.max_steps;
+    let flops_per_token = config.model.flops_per_token_palm(config.sequence_tokens) as f64;
+    let mut pace = Pace::default();
+    while !trainer.is_finished() && !monitor.should_stop() {
+        let tokens_before = trainer.position().tokens;
+        let start = Instant::now();
+        let report = trainer.step()?;
+        pace.add(report.tokens - tokens_before, start.elapsed());
+        progress.pace.add(report.tokens - tokens_before, start.elapsed());
+        progress.val_loss = None;
+        if report.step == 1 || is_due(report.step, config.log_every_steps) {
+            let record = record(&report, pace.tokens_per_s(), flops_per_token, context.peak_flops);
+            monitor.step(&record, config.max_steps)?;
+            pace = Pace::default();
+        }
+        if is_due(report.step, config.eval_every_steps) {
+            progress.val_loss = trainer.evaluate(context.held_out);
+            progress.val_loss.into_iter().for_each(|loss| monitor.held_out_loss(loss));
+        }
+        if is_due(report.step, config.save_every_steps) {
+            progress.save(trainer, context)?;
+            monitor.event("checkpoint saved");
+        }
+    }
+    Ok(())
+}
+
+/// What a call of [`run`] has done so far.
+struct Progress {
+    start: Instant,
+    /// The step that is on disk, or at which the call began.
+    saved_step: u64,
+    /// Of the last step, where it was evaluated.
+    val_loss: Option<f64>,
+    /// Of all steps.
+    pace: Pace,
+}
+
+impl Progress {
+    fn at(step: u64) -> Self {
+        Self { start: Instant::now(), saved_step: step, val_loss: None, pace: Pace::default() }
+    }
+
+    /// Seconds of the run, those before a resume included.
+    fn wall_s(&self, context: RunContext<'_>) -> f64 {
+        context.earlier_wall_s + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Saves the steps that are not on disk, if there are any.
+    fn save<S: BatchSource>(
+        &mut self,
+        trainer: &Trainer<S>,
+        context: RunContext<'_>,
+    ) -> Result<(), TrainError> {
+        let step = trainer.position().step;
+        if step > self.saved_step {
+            context.folder.save(trainer, context.files, self.wall_s(context))?;
+            self.saved_step = step;
+        }
+        Ok(())
+    }
 }
 
 fn record(

@@ -23,6 +23,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use tinyllama_model::MAX_SIZE;
 
 pub(crate) use self::writer::ShardWriter;
 use crate::data_error::DataError;
@@ -126,8 +127,8 @@ impl TokenShards {
     /// Opens the files of `split` in a data set folder.
     ///
     /// # Errors
-    /// There is none, a number is missing, a header or a length is wrong, or the files disagree about
-    /// their format.
+    /// There is none, a header or a length is wrong, or the files disagree about their format. A file
+    /// that is missing at the end shows in [`size`](Self::size) alone.
     pub fn open(folder: &Path, split: Split) -> Result<Self, DataError> {
         let mut shards: Vec<Shard> = Vec::new();
         let mut size = SplitSize::default();
@@ -292,8 +293,10 @@ fn map_shard(path: &Path) -> Result<(Mmap, TokenFormat, SplitSize), DataError> {
         eos_id: id_at(48),
         fingerprint: String::from_utf8_lossy(fingerprint).into_owned(),
     };
-    if format.vocab_size == 0 {
-        return Err(wrong("vocabulary size", "0".into(), "at least 1".into(), REMAKE));
+    // No model has more rows, and tables are sized by it.
+    if !(1..=MAX_SIZE).contains(&(format.vocab_size as usize)) {
+        let expected = format!("between 1 and {MAX_SIZE}");
+        return Err(wrong("vocabulary size", format.vocab_size.to_string(), expected, REMAKE));
     }
     let width = bytes_per_token(format.vocab_size);
     if u32_at(12) as usize != width {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tinyllama_model::weights::WeightsError;
 use tinyllama_model::{ConfigError, TokenizerError};
 
+use crate::config::Change;
 use crate::data_error::DataError;
 
 /// Why a run cannot start, continue or be saved.
@@ -112,8 +113,8 @@ pub enum TrainError {
     },
     /// The numbers broke down.
     #[error(
-        "step {step}: the {quantity} is {value}; nothing was updated or saved. Lower peak_lr or raise \
-         warmup_steps, and continue from the last checkpoint with --resume"
+        "step {step}: the {quantity} is {value}, so nothing was updated; lower peak_lr or max_grad_norm \
+         in a settings file, and continue the run from its last checkpoint"
     )]
     NotFinite {
         /// The step, counted from 1.
@@ -145,6 +146,12 @@ pub enum TrainError {
     /// The tokenizer cannot be read or written.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// A new log was asked for where there is something.
+    #[error("{}: is not empty; delete it or name another file with --metrics-out", .path.display())]
+    LogExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A new run was asked for where another one is.
     #[error(
         "{}: holds a run at step {step}; continue it with --resume, or name another folder with --out",
@@ -167,18 +174,32 @@ pub enum TrainError {
     },
     /// A setting differs from the one the run was started with.
     #[error(
-        "--resume: {field} is {given}, but the run in {} was started with {saved}; repeat that value \
-         or start a new run with --out", .folder.display()
+        "--resume: {} is {}, but the run in {} was started with {}; repeat that value or start a new \
+         run with --out", .change.field, .change.now, .folder.display(), .change.before
     )]
     Changed {
         /// The run folder.
         folder: PathBuf,
-        /// The setting.
-        field: String,
-        /// The run's value.
-        saved: String,
-        /// The value now.
-        given: String,
+        /// The setting, the run's value and the value now.
+        change: Change,
+    },
+    /// The settings are those of another model than the weights.
+    #[error(
+        "{} is {} in the settings, but {} in the model; leave that setting out, or name another model",
+        .change.field, .change.before, .change.now
+    )]
+    OtherModel {
+        /// The setting, its value in the settings and its value in the model.
+        change: Change,
+    },
+    /// Another process trains in the run folder.
+    #[error(
+        "{}: another process trains in this folder; wait for it, stop it, or name another folder with \
+         --out", .folder.display()
+    )]
+    RunBusy {
+        /// The run folder.
+        folder: PathBuf,
     },
     /// A file of a checkpoint is not what was written.
     #[error("{}: {detail}", .path.display())]

@@ -10,8 +10,10 @@ use serde_json::Value;
 use tinyllama_model::{FlatParameters, TinyLlama};
 
 use crate::batch::Batch;
+use crate::checkpoint::Checkpoint;
 use crate::config::TrainConfig;
-use crate::optimizer::{AdamW, Moments, global_norm};
+use crate::loss::{mean_nll, summed_nll};
+use crate::optimizer::{AdamW, global_norm};
 use crate::source::BatchSource;
 use crate::train_error::TrainError;
 
@@ -55,38 +57,53 @@ pub struct Trainer<S> {
 }
 
 impl<S: BatchSource> Trainer<S> {
-    /// Starts a run with the given weights.
+    /// Starts a run with the given weights, on their device.
     ///
     /// # Errors
-    /// The settings do not fit each other.
+    /// The settings do not fit each other, or are those of another model.
     pub fn new(config: TrainConfig, model: TinyLlama, source: S) -> Result<Self, TrainError> {
-        config.validate()?;
-        let device = model.embed_tokens.val().device().inner();
-        let parameters = FlatParameters::from_model(&model);
-        let optimizer = AdamW::new(config.adamw(), &parameters);
-        let model = parameters.install(model.train());
-        Ok(Self { config, device, model, parameters, optimizer, source, step: 0, tokens: 0 })
+        Self::assemble(config, model, source, |config, parameters, _| {
+            Ok(AdamW::new(config.adamw(), parameters))
+        })
     }
 
-    /// Continues a run: `model` and `moments` as saved at `position`.
+    /// Continues a run from a checkpoint, on `device`.
     ///
     /// # Errors
-    /// The settings do not fit each other, or the source cannot continue there.
+    /// The settings do not fit each other or the checkpoint's model, the checkpoint cannot be read, or
+    /// the source cannot continue there.
     pub fn resume(
+        config: TrainConfig,
+        source: S,
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        let Position { step, tokens, source: state } = checkpoint.state.position();
+        let model = checkpoint.model(device)?;
+        let mut trainer = Self::assemble(config, model, source, |config, parameters, device| {
+            let moments = checkpoint.moments(parameters.groups(), device)?;
+            Ok(AdamW::from_moments(config.adamw(), moments, step))
+        })?;
+        trainer.restore_source(&state)?;
+        (trainer.step, trainer.tokens) = (step, tokens);
+        Ok(trainer)
+    }
+
+    fn assemble(
         config: TrainConfig,
         model: TinyLlama,
         source: S,
-        moments: Vec<Moments>,
-        position: &Position,
+        optimizer: impl FnOnce(&TrainConfig, &FlatParameters, &Device) -> Result<AdamW, TrainError>,
     ) -> Result<Self, TrainError> {
-        let mut trainer = Self::new(config, model, source)?;
-        trainer
-            .source
-            .restore(&position.source)
-            .map_err(|error| TrainError::SourceState { message: error.to_string() })?;
-        trainer.optimizer = AdamW::from_moments(trainer.config.adamw(), moments, position.step);
-        (trainer.step, trainer.tokens) = (position.step, position.tokens);
-        Ok(trainer)
+        config.validate()?;
+        if let Some(change) = config.model_difference(model.config()) {
+            return Err(TrainError::OtherModel { change });
+        }
+        let device = model.embed_tokens.val().device().inner();
+        let parameters = FlatParameters::from_model(&model);
+        let optimizer = optimizer(&config, &parameters, &device)?;
+        let model = parameters.install(model.train());
+        Ok(Self { config, device, model, parameters, optimizer, source, step: 0, tokens: 0 })
     }
 
     /// The settings.
@@ -123,8 +140,24 @@ impl<S: BatchSource> Trainer<S> {
     ///
     /// # Errors
     /// The data cannot be read, has no target or a token that the model lacks, or the loss or gradient
-    /// is not finite; the model is then as it was before.
+    /// is not finite. Nothing has changed then, the position in the data included: the trainer can be
+    /// saved, and fails at the same step again.
     pub fn step(&mut self) -> Result<StepReport, TrainError> {
+        let before = self.source.state();
+        let outcome = self.try_step();
+        if outcome.is_err() {
+            self.restore_source(&before)?;
+        }
+        outcome
+    }
+
+    fn restore_source(&mut self, state: &Value) -> Result<(), TrainError> {
+        self.source
+            .restore(state)
+            .map_err(|error| TrainError::SourceState { message: error.to_string() })
+    }
+
+    fn try_step(&mut self) -> Result<StepReport, TrainError> {
         let step = self.step + 1;
         let batches = (0..self.config.grad_accum_steps())
             .map(|_| self.source.next_batch(self.config.micro_batch_size))
@@ -154,18 +187,8 @@ impl<S: BatchSource> Trainer<S> {
 
     /// Mean negative log-likelihood of all targets of `batches`, in nats; `None` without a target.
     pub fn evaluate(&self, batches: &[Batch]) -> Option<f64> {
-        let model = self.model();
-        let sum: f64 = batches.iter().map(|batch| scalar(nll(&model, batch, &self.device))).sum();
-        let num_targets: usize = batches.iter().map(Batch::num_targets).sum();
-        (num_targets > 0).then(|| sum / num_targets as f64)
+        mean_nll(&self.model(), batches, &self.device)
     }
-}
-
-/// Summed negative log-likelihood of a batch's targets on `device`, in nats: `[1]`.
-pub fn nll(model: &TinyLlama, batch: &Batch, device: &Device) -> Tensor<1> {
-    let logits = model.forward(batch.inputs(device), None); // [B, T, V]
-    let [b, t, v] = logits.dims();
-    kernels_cubecl::cross_entropy(logits.reshape([b * t, v]), batch.targets(device)).sum()
 }
 
 /// Loss and flat gradients of all `batches` together; `None` without a target. `device` has no
@@ -184,7 +207,8 @@ fn loss_and_gradients(
     let mut losses = Vec::with_capacity(batches.len());
     let mut sums: Option<Vec<Tensor<1>>> = None;
     for batch in batches {
-        let loss = nll(model, batch, &autodiff).div_scalar(num_targets as f64);
+        let nll = summed_nll(model, batch.inputs(&autodiff), batch.targets(&autodiff));
+        let loss = nll.div_scalar(num_targets as f64);
         let mut gradients = loss.backward();
         let gradients = parameters.gather_gradients(model, &mut gradients);
         sums = Some(match sums {
@@ -194,16 +218,12 @@ fn loss_and_gradients(
         losses.push(loss.inner());
     }
     // Read only now, so that a device works on while the next micro-batch is prepared.
-    let loss = losses.into_iter().map(scalar).sum();
+    let loss = losses.into_iter().map(|loss: Tensor<1>| loss.into_scalar::<f64>()).sum();
     sums.map(|gradients| (loss, gradients))
 }
 
 fn num_tokens(batch: &Batch) -> u64 {
     (batch.batch_size() * batch.sequence_tokens()) as u64
-}
-
-fn scalar(tensor: Tensor<1>) -> f64 {
-    tensor.into_scalar::<f64>()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tinyllama_model::Tokenizer;
 
+use crate::data_error::DataError;
+use crate::dataset::DatasetDescription;
 use crate::shards::{Split, TokenShards};
 use crate::train_error::TrainError;
 
@@ -25,10 +27,24 @@ impl TrainingData {
     /// [`prepare_registry_corpus`]: crate::prepare_registry_corpus
     ///
     /// # Errors
-    /// A split or the tokenizer is missing or damaged, or they do not belong together.
+    /// The description, a split or the tokenizer is missing or damaged, or they do not belong together.
     pub fn open(folder: &Path) -> Result<Self, TrainError> {
-        let train = TokenShards::open(folder, Split::Train)?;
-        let validation = TokenShards::open(folder, Split::Validation)?;
+        let missing = || DataError::NoDescription { path: folder.to_owned() };
+        let description = DatasetDescription::read(folder)?.ok_or_else(missing)?;
+        let open = |split| {
+            let shards = TokenShards::open(folder, split)?;
+            let (found, expected) = (shards.size(), description.size_of(split));
+            match found == expected {
+                true => Ok(shards),
+                false => Err(DataError::SplitSize {
+                    path: folder.to_owned(),
+                    split: split.name(),
+                    found: found.num_tokens,
+                    expected: expected.num_tokens,
+                }),
+            }
+        };
+        let (train, validation) = (open(Split::Train)?, open(Split::Validation)?);
         let tokenizer = Tokenizer::from_folder(folder)?;
         let (fingerprint, vocab_size) = (tokenizer.fingerprint(), tokenizer.vocab_size());
         for shards in [&train, &validation] {
@@ -79,5 +95,17 @@ mod tests {
             let error = TrainingData::open(&out).unwrap_err();
             assert!(matches!(error, TrainError::Mixed { split: "validation", .. }), "{error}");
         }
+        fs::write(&shard, whole).unwrap();
+
+        // Half of a data set is none: a file less, and the description last of all.
+        let first = out.join("train_00000.bin");
+        let tokens = fs::read(&first).unwrap();
+        fs::write(out.join("train_00001.bin"), &tokens).unwrap();
+        let error = TrainingData::open(&out).unwrap_err().to_string();
+        assert!(error.contains("train files") && error.contains("dataset.json says"), "{error}");
+        fs::remove_file(out.join("train_00001.bin")).unwrap();
+        fs::remove_file(out.join("dataset.json")).unwrap();
+        let error = TrainingData::open(&out).unwrap_err().to_string();
+        assert!(error.contains("no dataset.json"), "{error}");
     }
 }

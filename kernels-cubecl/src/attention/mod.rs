@@ -82,7 +82,7 @@ pub(crate) fn forward_specs(
 ) -> (burn::backend::fusion::custom::TensorSpec, burn::backend::fusion::custom::TensorSpec) {
     let lse = burn::backend::fusion::custom::TensorSpec::new(
         [q.shape[0], q.shape[2], q.shape[1]].into(),
-        burn::tensor::DType::F32,
+        crate::precision::statistics_dtype(q.dtype),
     );
     (q.clone(), lse)
 }

@@ -47,7 +47,7 @@ pub(crate) fn forward_specs(
 ) -> (burn::backend::fusion::custom::TensorSpec, burn::backend::fusion::custom::TensorSpec) {
     let rows = burn::backend::fusion::custom::TensorSpec::new(
         [logits.shape[0]].into(),
-        burn::tensor::DType::F32,
+        crate::precision::statistics_dtype(logits.dtype),
     );
     (rows.clone(), rows)
 }

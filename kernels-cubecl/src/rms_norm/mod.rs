@@ -46,7 +46,7 @@ pub(crate) fn forward_specs(
 ) -> (burn::backend::fusion::custom::TensorSpec, burn::backend::fusion::custom::TensorSpec) {
     let rstd = burn::backend::fusion::custom::TensorSpec::new(
         [x.shape[0]].into(),
-        burn::tensor::DType::F32,
+        crate::precision::statistics_dtype(x.dtype),
     );
     (x.clone(), rstd)
 }

@@ -206,6 +206,20 @@ fn offsets_are_bytes_of_the_text() {
     }
 }
 
+/// Else the spaces of an answer would not be learned.
+#[test]
+fn offsets_hold_the_spaces_whatever_the_post_processor_trims() {
+    let mut json: Value = serde_json::from_str(&byte_level(&[]).json(false)).unwrap();
+    json["post_processor"] = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let tokens = build(json).encode_marked("a   b", &[]).unwrap();
+    let mut at = 0;
+    for (id, range) in tokens {
+        assert!(range.start == at && range.end > at, "token {id} at {range:?}, not at {at}");
+        at = range.end;
+    }
+    assert_eq!(at, "a   b".len());
+}
+
 #[test]
 fn a_stream_equals_the_whole() {
     let texts = ["Hello w", " Hello", "  w", "", "é", "😀H😀", "a\n\nb", "\u{FFFD}", "日本 語"];

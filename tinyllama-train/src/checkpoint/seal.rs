@@ -1,11 +1,10 @@
 //! `DONE`: the marker that completes a checkpoint, with the checksum of every file in it.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
+use crate::disk::{sha256, sync, sync_folder};
 use crate::train_error::TrainError;
 
 /// File name of the marker; `sha256sum -c DONE` reads it.
@@ -21,13 +20,13 @@ pub(super) fn seal(folder: &Path) -> Result<(), TrainError> {
     let mut lines = String::new();
     for name in names {
         let path = folder.join(&name);
-        sync(&path)?;
-        lines += &format!("{}  {}\n", sha256(&path)?, name.to_string_lossy());
+        sync(&path).map_err(TrainError::write(&path))?;
+        let sum = sha256(&path).map_err(TrainError::read(&path))?;
+        lines += &format!("{sum}  {}\n", name.to_string_lossy());
     }
     let done = folder.join(DONE_FILE);
-    fs::write(&done, lines).map_err(TrainError::write(&done))?;
-    sync(&done)?;
-    sync_folder(folder)
+    fs::write(&done, lines).and_then(|()| sync(&done)).map_err(TrainError::write(&done))?;
+    sync_folder(folder).map_err(TrainError::write(folder))
 }
 
 /// Compares every file that the marker lists with it; `needed` files must be among them.
@@ -41,39 +40,13 @@ pub(super) fn verify(folder: &Path, needed: &[&str]) -> Result<(), TrainError> {
     }
     for (sum, name) in listed {
         let path = folder.join(name);
-        if sha256(&path)? != sum {
-            let detail = "its sha256 is not the one in DONE, the file is damaged".to_owned();
-            return Err(TrainError::Damaged { path, detail });
-        }
+        let detail = match sha256(&path) {
+            Ok(found) if found == sum => continue,
+            Ok(_) => "its sha256 is not the one in DONE, the file is damaged",
+            Err(error) if error.kind() == ErrorKind::NotFound => "is listed in DONE, but missing",
+            Err(error) => return Err(TrainError::read(&path)(error)),
+        };
+        return Err(TrainError::Damaged { path, detail: detail.to_owned() });
     }
     Ok(())
-}
-
-pub(super) fn sha256(path: &Path) -> Result<String, TrainError> {
-    let mut file = File::open(path).map_err(TrainError::read(path))?;
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut chunk).map_err(TrainError::read(path))? {
-            0 => break,
-            len => hasher.update(&chunk[..len]),
-        }
-    }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-pub(super) fn sync(path: &Path) -> Result<(), TrainError> {
-    // Windows syncs only what is open for writing.
-    let file = File::options().write(true).open(path).map_err(TrainError::write(path))?;
-    file.sync_all().map_err(TrainError::write(path))
-}
-
-/// A name is on disk only when the folder that holds it is.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), TrainError> {
-    match cfg!(unix) {
-        true => File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(TrainError::write(folder)),
-        false => Ok(()),
-    }
 }

@@ -57,6 +57,8 @@ fn one_message_per_mistake() {
         ("peak_lr = nan", "peak_lr is NaN"),
         ("min_lr = 1.0", "min_lr is 1"),
         ("beta2 = 1.0", "beta2 is 1"),
+        ("adam_eps = 0.0", "adam_eps is 0"),
+        ("adam_eps = 1e-50", "above 0 in f32"),
         ("[model]\nnum_key_value_heads = 4", "num_key_value_heads"),
     ] {
         let error = overridden(text).unwrap().validate().unwrap_err().to_string();
@@ -67,9 +69,13 @@ fn one_message_per_mistake() {
 #[test]
 fn differences_are_found_where_they_matter() {
     let demo = TrainConfig::demo();
-    assert_eq!(demo.difference(&overridden("save_every_steps = 3").unwrap()), None);
-    let (field, saved, given) = demo.difference(&overridden("seed = 3").unwrap()).unwrap();
-    assert_eq!((&*field, &*saved, &*given), ("seed", "3407", "3"));
-    let other = overridden("[model]\nrope_theta = 5000.0").unwrap();
-    assert_eq!(demo.difference(&other).unwrap().0, "model.rope_theta");
+    assert_eq!(demo.changes(&overridden("save_every_steps = 3").unwrap()), []);
+    let changes = demo.changes(&overridden("seed = 3\n[model]\nrope_theta = 5000.0").unwrap());
+    let fields: Vec<_> = changes.iter().map(|change| (&*change.field, &*change.now)).collect();
+    assert_eq!(fields, [("seed", "3"), ("model.rope_theta", "5000.0")]);
+    assert!(changes.iter().all(|change| !change.steers()));
+    let model = ModelConfig { rope_theta: 5000.0, ..ModelConfig::demo() };
+    assert_eq!(demo.model_difference(&model).unwrap().field, "model.rope_theta");
+    let other_dtype = ModelConfig { torch_dtype: "float16".to_owned(), ..ModelConfig::demo() };
+    assert_eq!(demo.model_difference(&other_dtype), None);
 }

@@ -1,0 +1,27 @@
+//! The loss of training, fine-tuning and evaluation.
+
+use burn::tensor::{Device, Int, Tensor};
+use tinyllama_model::TinyLlama;
+
+use crate::batch::Batch;
+
+/// Summed negative log-likelihood of the targets that count, in nats: `[1]`.
+///
+/// # Shapes
+/// inputs: `[B, T]`; targets: `[B·T]`, row after row.
+pub fn summed_nll(model: &TinyLlama, inputs: Tensor<2, Int>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let logits = model.forward(inputs, None); // [B, T, V]
+    let [b, t, v] = logits.dims();
+    kernels_cubecl::cross_entropy(logits.reshape([b * t, v]), targets).sum()
+}
+
+/// Mean negative log-likelihood of all targets of `batches`, computed on `device`, in nats; `None`
+/// without a target.
+pub fn mean_nll(model: &TinyLlama, batches: &[Batch], device: &Device) -> Option<f64> {
+    let of_batch = |batch: &Batch| {
+        summed_nll(model, batch.inputs(device), batch.targets(device)).into_scalar::<f64>()
+    };
+    let sum: f64 = batches.iter().map(of_batch).sum();
+    let num_targets: usize = batches.iter().map(Batch::num_targets).sum();
+    (num_targets > 0).then(|| sum / num_targets as f64)
+}
