@@ -8,7 +8,7 @@
 # Each mutation replaces one piece of text, which must occur exactly once, in a copy of the tree; then
 # tests of the packages beside its name must fail, the nearest package first. The script fails when a
 # mutation survives, does not compile, or no longer finds its text. It prints a table of the tests that
-# caught each one. All of them take 20 minutes on two cores. Needs python3 besides what the tests need.
+# caught each one. All of them take about 20 minutes on two cores. Needs python3 besides what the tests need.
 #
 # The copy has a target folder of its own, which starts from the dependencies that `cargo test --release`
 # has compiled; Cargo takes equal paths in two checkouts for the same crate, so they cannot share one.
@@ -201,7 +201,7 @@ mutation checkpoint-source-lost "train" tinyllama-train/src/checkpoint.rs \
     "a resumed run reads its data from the beginning" \
     'let state = TrainerState { step, tokens, wall_s, source, config };' \
     'drop(source);
-        let state = TrainerState { step, tokens, wall_s, source: Value::from(0), config };'
+    let state = TrainerState { step, tokens, wall_s, source: Value::from(0), config };'
 mutation shard-source-restarts "train" tinyllama-train/src/source.rs \
     "resumed token files start at their first window" \
     'self.sequence_tokens, saved.loader)?;' \
@@ -212,8 +212,47 @@ mutation checkpoint-moment-twice "train" tinyllama-train/src/checkpoint.rs \
     'exp_avg_sq: read(EXP_AVG, group)?'
 mutation resumed-bias "train" tinyllama-train/src/trainer.rs \
     "a resumed optimizer counts its updates from zero" \
-    'moments, position.step)' \
+    'moments, step)' \
     'moments, 0)'
+mutation failed-step-eats-data "train" tinyllama-train/src/trainer.rs \
+    "a step that fails leaves the data behind its batch" \
+    'if outcome.is_err() {' \
+    'if false {'
+mutation foreign-model "train" tinyllama-train/src/trainer.rs \
+    "settings of another model than the weights are accepted" \
+    'config.model_difference(model.config())' \
+    'config.model_difference(&config.model)'
+mutation failed-run-unsaved "train" tinyllama-train/src/run.rs \
+    "a run that fails loses its steps since the last checkpoint" \
+    'let saved = progress.save(trainer, context);' \
+    'let saved = if trained.is_ok() { progress.save(trainer, context) } else { Ok(()) };'
+mutation stop-saves-again "train" tinyllama-train/src/run.rs \
+    "a stop before the first step writes the checkpoint it began with again" \
+    'if step > self.saved_step {' \
+    'if step > 0 {'
+mutation damage-keeps-its-name "train" tinyllama-train/src/run_folder.rs \
+    "a damaged checkpoint counts among those to keep" \
+    'fs::rename(&folder, &aside)' \
+    'fs::create_dir(&aside)'
+mutation later-checkpoints-pruned "train" tinyllama-train/src/run_folder.rs \
+    "a save deletes itself where later steps are on disk" \
+    'filter(|(found, _)| *found <= step)' \
+    'filter(|(found, _)| *found <= u64::MAX)'
+mutation foreign-log-cut "train" tinyllama-train/src/metrics.rs \
+    "a file of something else is emptied as the log of a run" \
+    'if !is_cut_off(line) {' \
+    'if false {'
+mutation old-data-set-first "train" tinyllama-train/src/staged_folder.rs \
+    "the old data set goes before the new one is made" \
+    'fs::create_dir_all(&staging).map_err(DataError::write(&staging))?;' \
+    'for old in sorted_entries(&target).unwrap_or_default().iter().filter(|path| path.is_file()) {
+            fs::remove_file(old).map_err(DataError::write(old))?;
+        }
+        fs::create_dir_all(&staging).map_err(DataError::write(&staging))?;'
+mutation half-a-data-set "train" tinyllama-train/src/training_data.rs \
+    "a data set is read without the files that are missing" \
+    'match found == expected {' \
+    'match found.num_tokens > 0 {'
 mutation header-vocabulary-trusted "train" tinyllama-train/src/training_data.rs \
     "the header of a token file names any vocabulary" \
     ' || format.vocab_size as usize != vocab_size' \
@@ -239,6 +278,11 @@ mutation sft-order-restarts "sft" tinyllama-sft/src/source.rs \
     "a resumed fine-tuning starts its pass again" \
     '(self.seed, self.position) = (saved.seed, saved.position);' \
     'self.seed = saved.seed;'
+
+mutation trimmed-offsets "model" tinyllama-model/src/tokenizer.rs \
+    "tokens of spaces stand for no text" \
+    'pieces.into_encoding(None, 0, OffsetType::Byte)' \
+    'self.inner.post_process(pieces.into_encoding(None, 0, OffsetType::Byte)?, None, false)'
 
 mutation top-p-off "infer" tinyllama-infer/src/sampling.rs \
     "top_p keeps every token" \

@@ -8,6 +8,9 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 /// Central differences lose half of f64's digits to the step; wrong formulas miss by far more.
 const GRADIENT_TOLERANCE: f64 = 1e-6;
 
+/// Sums of at most some hundred products in f64, in another order: rounding stays below 1e-13.
+pub(crate) const F64_ROUNDING: f64 = 1e-12;
+
 /// Deterministic values in (-1, 1) from a linear congruential generator.
 pub(crate) fn values(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

@@ -219,12 +219,12 @@ fn sft_logs_like_pretrain_and_resumes_to_the_same_bytes() {
     steps.iter().for_each(|line| assert_eq!(keys(line), STEP_KEYS));
     assert_eq!((keys(last), &last["event"]), (FINAL_KEYS.to_vec(), &json!("final")));
 
-    // As if it had been killed before the last checkpoint.
+    // The newest checkpoint is damaged; `latest` still names it.
     let checkpoint = run.join("checkpoints/step-00000006");
     let weights = fs::read(checkpoint.join("model.safetensors")).expect("the run is finished");
-    fs::remove_dir_all(&checkpoint).expect("it exists");
-    fs::write(run.join("latest"), "step-00000003\n").expect("it exists");
-    stdout(sft().arg("--resume"));
+    fs::write(checkpoint.join("config.json"), "{").expect("it exists");
+    let text = stdout(sft().arg("--resume"));
+    assert!(text.contains("config.json: its sha256") && text.contains("set aside"), "{text}");
     assert!(fs::read(checkpoint.join("model.safetensors")).expect("it is done again") == weights);
     let losses =
         |lines: &[Value]| lines.iter().map(|line| line["loss"].clone()).collect::<Vec<_>>();

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::testing::{assert_close, check_gradients, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
 use crate::{AttentionOptions, attention};
 
 /// Sizes of one case.
@@ -99,7 +99,7 @@ fn check_forward(case: Case) {
         tensor(v, case.k_shape(), &device),
         case.options(),
     );
-    assert_close(&to_vec(out), &case.scalar(&inputs), 1e-12);
+    assert_close(&to_vec(out), &case.scalar(&inputs), F64_ROUNDING);
 }
 
 #[test]

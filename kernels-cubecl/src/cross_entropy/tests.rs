@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use crate::testing::{assert_close, check_gradients, ints, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, ints, tensor, to_vec, values};
 use crate::{IGNORE_INDEX, cross_entropy};
 
 const TARGETS: [i64; 4] = [2, IGNORE_INDEX, 0, 6];
@@ -29,7 +29,7 @@ fn check_forward(magnitude: f64) {
             if target == IGNORE_INDEX { 0.0 } else { lse - row[target as usize] }
         })
         .collect();
-    assert_close(&to_vec(nll), &expected, 1e-12);
+    assert_close(&to_vec(nll), &expected, F64_ROUNDING);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use crate::linear;
-use crate::testing::{assert_close, check_gradients, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
 
 const SHAPE: [usize; 3] = [5, 7, 3]; // R, in, out
 
@@ -23,7 +23,7 @@ fn forward_is_a_triple_loop() {
             (0..inputs).map(|i| x[row * inputs + i] * weight[out * inputs + i]).sum()
         })
         .collect();
-    assert_close(&to_vec(y), &expected, 1e-12);
+    assert_close(&to_vec(y), &expected, F64_ROUNDING);
 }
 
 #[test]

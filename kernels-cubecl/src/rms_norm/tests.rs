@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, FloatDType};
 
 use crate::rms_norm;
-use crate::testing::{assert_close, check_gradients, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
 
 const ROWS: usize = 4;
 const WIDTH: usize = 9; // No multiple of any vector width.
@@ -28,7 +28,7 @@ fn forward_is_the_formula() {
         tensor(weight.clone(), [WIDTH], &device),
         EPS,
     );
-    assert_close(&to_vec(y), &scalar(&x, &weight), 1e-12);
+    assert_close(&to_vec(y), &scalar(&x, &weight), F64_ROUNDING);
 }
 
 #[test]

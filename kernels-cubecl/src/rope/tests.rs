@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use crate::rope;
-use crate::testing::{assert_close, check_gradients, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
 
 const BATCH: usize = 2;
 const LENGTH: usize = 3;
@@ -44,7 +44,7 @@ fn check_forward(tables: usize) {
         tensor(values, [tables, LENGTH, HALF], &device)
     };
     let y = rope(tensor(x.clone(), SHAPE, &device), table(f64::cos), table(f64::sin));
-    assert_close(&to_vec(y), &scalar(&x, &angles, tables), 1e-12);
+    assert_close(&to_vec(y), &scalar(&x, &angles, tables), F64_ROUNDING);
 }
 
 #[test]

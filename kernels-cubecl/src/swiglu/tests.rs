@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use crate::swiglu;
-use crate::testing::{assert_close, check_gradients, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
 
 const ROWS: usize = 3;
 const WIDTH: usize = 5; // F
@@ -24,7 +24,7 @@ fn forward_is_the_formula() {
             gate.iter().zip(up).map(|(g, u)| g / (1.0 + (-g).exp()) * u).collect::<Vec<_>>()
         })
         .collect();
-    assert_close(&to_vec(y), &expected, 1e-12);
+    assert_close(&to_vec(y), &expected, F64_ROUNDING);
 }
 
 #[test]

@@ -157,8 +157,10 @@ fn steps_follow_the_schedule() {
     let lrs: Vec<f64> = (0..4).map(|_| trainer.step().unwrap().lr).collect();
     // Two steps of warmup, then the first quarter of half a cosine.
     let quarter = min_lr + (peak_lr - min_lr) * (1.0 + 0.5_f64.sqrt()) / 2.0;
+    // Learning rates are about 1e-3, and f64 rounds them at 1e-19.
+    const F64_ROUNDING: f64 = 1e-15;
     for (lr, expected) in lrs.into_iter().zip([peak_lr / 2.0, peak_lr, peak_lr, quarter]) {
-        assert!((lr - expected).abs() < 1e-15, "{lr} is not {expected}");
+        assert!((lr - expected).abs() < F64_ROUNDING, "{lr} is not {expected}");
     }
 }
 
@@ -170,9 +172,21 @@ fn broken_numbers_stop_the_run_before_the_update() {
     buffers[0] = buffers[0].clone().mul_scalar(f32::INFINITY);
     trainer.parameters.set_buffers(buffers);
     trainer.model = trainer.parameters.install(trainer.model.clone());
+    let before = trainer.position();
     let error = trainer.step().unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { step: 2, quantity: "loss", .. }), "{error}");
-    assert_eq!(trainer.position().step, 1);
+    // The data, too: what is saved now reads the same batch again.
+    assert_eq!(trainer.position(), before);
+}
+
+#[test]
+fn settings_and_weights_are_of_one_model() {
+    let config = tiny_config();
+    let model = ModelConfig { max_position_embeddings: 32, ..config.model.clone() };
+    let model = TinyLlama::init(&model, &Device::flex().autodiff(), config.seed);
+    let error = Trainer::new(config, model, ROWS).unwrap_err().to_string();
+    let expected = "model.max_position_embeddings is 16 in the settings, but 32 in the model";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
