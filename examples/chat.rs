@@ -73,9 +73,10 @@ fn run(args: Args) -> Result<()> {
     let sampling = args.flags.sampling(args.temperature)?;
     let device = args.device.resolve()?;
     ctrlc::set_handler(|| {
-        // Outside of an answer, a second time, or from a program, it means what it always means.
-        let from_user = std::io::stdin().is_terminal() && ANSWERING.load(Ordering::Relaxed);
-        if !from_user || CANCEL.swap(true, Ordering::Relaxed) {
+        // On a terminal the first signal during an answer ends the answer, the next one the chat. At
+        // the prompt, Ctrl-C is a key for the line editor and no signal.
+        let ends_answer = std::io::stdin().is_terminal() && ANSWERING.load(Ordering::Relaxed);
+        if !ends_answer || CANCEL.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     })

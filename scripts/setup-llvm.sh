@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs the static LLVM 23 that the `cuda` feature links, from Python wheels.
+# Installs the static LLVM 23 that the `cuda`, `cuda-cpp` and `cubecl-cpu` features link, from
+# Python wheels.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 Usage: scripts/setup-llvm.sh [--help]
 
-Burn's CUDA backend compiles kernels with LLVM 23. Its build script (the crate
+Burn's CUDA backends and CubeCL's CPU runtime link LLVM 23. Its build script (the crate
 tracel-llvm-bundler) downloads that LLVM from a GitHub release, unless it finds it installed.
 
 You need this script only where a build cannot reach GitHub but can reach a Python package

@@ -9,7 +9,7 @@ use burn_flex::Flex;
 ///
 /// Burn's own `float_matmul` on a CubeCL device times dozens of candidates for every new shape, about
 /// five seconds each time on an H100: a first training step then takes minutes. Here the kernel
-/// follows from the dtype alone.
+/// follows from the dtype and the width of the device's SIMD groups.
 pub(crate) trait Matmul: Backend {
     /// a `[.., M, K]` · b `[.., K, N]` → `[.., M, N]`, leading dimensions and dtypes alike.
     fn matmul(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tinyllama_model::weights::WeightsError;
-use tinyllama_model::{ChatError, TokenizerError};
+use tinyllama_model::{ChatError, ConfigError, TokenizerError};
 
 /// Why a model cannot be found or cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,14 +65,6 @@ pub enum InferError {
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
-    },
-    /// `generation_config.json` is broken.
-    #[error("{}: {source}", .path.display())]
-    GenerationConfig {
-        /// The file.
-        path: PathBuf,
-        /// Line, column and cause.
-        source: serde_json::Error,
     },
     /// The hub did not deliver the model.
     #[error(
@@ -164,6 +156,9 @@ pub enum InferError {
     /// The weights cannot be read.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A configuration cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The tokenizer cannot be read or refuses a text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

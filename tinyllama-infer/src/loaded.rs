@@ -1,12 +1,9 @@
 //! A model folder in memory: weights, tokenizer, chat template and its own generation settings.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use burn::tensor::Device;
-use serde::Deserialize;
-use tinyllama_model::{ChatTemplate, TinyLlama, Tokenizer, weights};
+use tinyllama_model::{ChatTemplate, GenerationConfig, TinyLlama, Tokenizer, weights};
 
 use crate::context::{ids_tensor, to_f32};
 use crate::error::InferError;
@@ -33,13 +30,12 @@ impl LoadedModel {
         // The small files first: their mistakes should not wait for gigabytes.
         let tokenizer = Tokenizer::from_folder(folder)?;
         let chat_template = ChatTemplate::from_folder(folder)?;
-        let generation_config = read_generation_config(folder)?;
+        let generation_config = GenerationConfig::from_folder(folder)?;
         let model = weights::load(folder, device)?;
         let config = model.config();
         let mut stop_token_ids: Vec<u32> = Vec::new();
-        let all = (config.eos_token_id.iter().copied())
-            .chain(config.other_eos_token_ids.iter().copied())
-            .chain(generation_config.end_tokens())
+        let all = (config.eos_token_ids().into_iter())
+            .chain(generation_config.eos_token_id)
             .chain(tokenizer.eos_id());
         for id in all {
             if !stop_token_ids.contains(&id) {
@@ -80,43 +76,10 @@ impl LoadedModel {
     }
 }
 
-/// The keys of `generation_config.json` that are heeded.
-#[derive(Default, Deserialize)]
-struct GenerationConfig {
-    #[serde(default)]
-    eos_token_id: Option<OneOrMany>,
-}
-
-impl GenerationConfig {
-    fn end_tokens(self) -> Vec<u32> {
-        match self.eos_token_id {
-            None => Vec::new(),
-            Some(OneOrMany::One(id)) => vec![id],
-            Some(OneOrMany::Many(ids)) => ids,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "`eos_token_id` must be a token id or a list of them")]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-/// The file's settings; none where there is no file.
-fn read_generation_config(folder: &Path) -> Result<GenerationConfig, InferError> {
-    let path = folder.join("generation_config.json");
-    match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|source| InferError::GenerationConfig { path, source }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(GenerationConfig::default()),
-        Err(source) => Err(InferError::Read { path, source }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::testing::{fixture_folder, letters_json, letters_model};
 
@@ -138,10 +101,6 @@ mod tests {
         let loaded = LoadedModel::load(folder.path(), &Device::flex()).unwrap();
         // 2 in config.json, 1 is `</s>` of the tokenizer.
         assert_eq!(loaded.stop_token_ids, [2, 5, 7, 1]);
-
-        fs::write(&path, r#"{"eos_token_id": "end"}"#).unwrap();
-        let error = LoadedModel::load(folder.path(), &Device::flex()).unwrap_err().to_string();
-        assert!(error.contains("generation_config.json"), "{error}");
     }
 
     #[test]

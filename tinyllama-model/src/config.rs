@@ -6,6 +6,7 @@ mod counts;
 mod json;
 #[cfg(test)]
 mod tests;
+pub(crate) mod token_ids;
 
 use std::fs;
 use std::path::Path;

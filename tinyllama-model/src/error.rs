@@ -23,7 +23,7 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The text is not JSON, or a key is missing or has another type.
-    #[error("not a Hugging Face config.json: {source}")]
+    #[error("not a Hugging Face configuration: {source}")]
     Json {
         /// Line, column and cause.
         source: serde_json::Error,

@@ -32,8 +32,8 @@ pub struct TinyLlama<P = Linear> {
 }
 
 impl TinyLlama {
-    /// Fresh weights with the original's initialisation: every matrix N(0, √(2/5D)), except the two
-    /// projections that write to the residual stream, N(0, 1/(√D·L)); norms 1.
+    /// Fresh weights with the original's initialisation: matrices are normal with standard deviation
+    /// √(2/(5·D)), the two projections that write to the residual stream with 1/(L·√D); norms are 1.
     ///
     /// Drawn on the CPU, one ChaCha stream per row of a matrix: a seed gives the same model on every device.
     pub fn init(config: &ModelConfig, device: &Device, seed: u64) -> Self {

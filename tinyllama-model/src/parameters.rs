@@ -1,6 +1,6 @@
 //! Parameters as ranges of flat buffers.
 //!
-//! A group (the embedding, a block, the head) owns one contiguous buffer; the modules' parameters are
+//! A group (the embedding, a block, the last norm, the head) owns one contiguous buffer; the modules' parameters are
 //! views of ranges of it, and gradients and moments use the same ranges. Optimizer steps, sharding and
 //! checkpoints then work on a few buffers instead of on hundreds of tensors.
 //!

@@ -21,7 +21,9 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tinyllama_model::{ModelConfig, ParameterGroup, TinyLlama, Tokenizer, weights};
+use tinyllama_model::{
+    GenerationConfig, ModelConfig, ParameterGroup, TinyLlama, Tokenizer, weights,
+};
 
 use self::seal::{DONE_FILE, seal, verify};
 use crate::config::TrainConfig;
@@ -125,7 +127,7 @@ pub(crate) fn write<S: BatchSource>(
     let model = trainer.model();
     weights::save(&model, folder)?;
     files.tokenizer.save(folder, files.chat_template)?;
-    write_json(&folder.join("generation_config.json"), &generation_config(&model))?;
+    GenerationConfig::from(model.config()).save(folder)?;
     let (groups, moments) = (trainer.parameters().groups(), trainer.optimizer().moments());
     write_moments(&folder.join(MOMENTS_FILE), groups, moments)?;
     let Position { step, tokens, source } = trainer.position();
@@ -133,21 +135,6 @@ pub(crate) fn write<S: BatchSource>(
     let state = TrainerState { step, tokens, wall_s, source, config };
     write_json(&folder.join(STATE_FILE), &state)?;
     seal(folder)
-}
-
-/// The ids with which generation starts and stops, as transformers reads them.
-fn generation_config(model: &TinyLlama) -> Value {
-    let config = model.config();
-    let mut entries = serde_json::Map::new();
-    if let Some(bos) = config.bos_token_id {
-        entries.insert("bos_token_id".to_owned(), bos.into());
-    }
-    match config.eos_token_ids().as_slice() {
-        [] => {}
-        &[eos] => _ = entries.insert("eos_token_id".to_owned(), eos.into()),
-        several => _ = entries.insert("eos_token_id".to_owned(), several.into()),
-    }
-    Value::Object(entries)
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {

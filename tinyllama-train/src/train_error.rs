@@ -143,6 +143,9 @@ pub enum TrainError {
     /// The weights cannot be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// A configuration cannot be written.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The tokenizer cannot be read or written.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ModelConfig, RopeScaling};
+use super::{ModelConfig, RopeScaling, token_ids};
 use crate::error::ConfigError;
 
 /// `config.json` as it stands in the file. Keys that change nothing here are ignored.
@@ -42,8 +42,8 @@ pub(super) struct ConfigJson {
     mlp_bias: Option<bool>,
     #[serde(default)]
     bos_token_id: Option<u32>,
-    #[serde(default)]
-    eos_token_id: Option<OneOrMany>,
+    #[serde(default, with = "token_ids")]
+    eos_token_id: Vec<u32>,
     #[serde(default)]
     pad_token_id: Option<u32>,
     // transformers 5 writes `dtype`.
@@ -67,13 +67,6 @@ struct RopeJson {
     rope_theta: Option<f64>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "`eos_token_id` must be a token id or a list of them")]
-enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
 impl TryFrom<ConfigJson> for ModelConfig {
     type Error = ConfigError;
 
@@ -81,12 +74,7 @@ impl TryFrom<ConfigJson> for ModelConfig {
         json.refuse_unsupported()?;
         // transformers 5 gives `rope_parameters` precedence over the old keys.
         let rope = json.rope_parameters.as_ref().or(json.rope_scaling.as_ref());
-        let mut eos_token_ids = match json.eos_token_id {
-            None => Vec::new(),
-            Some(OneOrMany::One(id)) => vec![id],
-            Some(OneOrMany::Many(ids)) => ids,
-        }
-        .into_iter();
+        let mut eos_token_ids = json.eos_token_id.into_iter();
         Ok(Self {
             vocab_size: json.vocab_size,
             hidden_size: json.hidden_size,
@@ -115,7 +103,6 @@ impl TryFrom<ConfigJson> for ModelConfig {
 
 impl From<ModelConfig> for ConfigJson {
     fn from(config: ModelConfig) -> Self {
-        let eos_token_ids = config.eos_token_ids();
         Self {
             architectures: Some(vec!["LlamaForCausalLM".to_owned()]),
             model_type: Some("llama".to_owned()),
@@ -142,11 +129,7 @@ impl From<ModelConfig> for ConfigJson {
             attention_bias: Some(false),
             mlp_bias: Some(false),
             bos_token_id: config.bos_token_id,
-            eos_token_id: match eos_token_ids.as_slice() {
-                [] => None,
-                &[id] => Some(OneOrMany::One(id)),
-                _ => Some(OneOrMany::Many(eos_token_ids)),
-            },
+            eos_token_id: config.eos_token_ids(),
             pad_token_id: config.pad_token_id,
             torch_dtype: Some(config.torch_dtype),
             quantization_config: None,
