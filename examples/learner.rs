@@ -22,13 +22,12 @@ use burn::tensor::Device;
 use burn_train::metric::{LearningRateMetric, LossMetric};
 use burn_train::{Learner, SupervisedTraining};
 use clap::Parser;
-use indicatif::ProgressBar;
 use kernels_cubecl::{DeviceSpec, describe};
 use tinyllama_model::{ModelConfig, TinyLlama, weights};
 use tinyllama_train::{
-    Baselines, Interrupter, LearnerBatch, LearnerLlama, RegistryCorpus, TokenShards, TrainingData,
-    WindowBatcher, WindowDataset, held_out_batches, mean_nll, prepare_registry_corpus,
-    terminal_renderer,
+    Baselines, Interrupter, LearnerBatch, LearnerLlama, ProgressBar, RegistryCorpus, TokenShards,
+    TrainingData, WindowBatcher, WindowDataset, held_out_batches, mean_nll,
+    prepare_registry_corpus, terminal_renderer,
 };
 
 use cargo::{command, path_flag};

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser};
-use indicatif::ProgressBar;
-use tinyllama_train::{PrepareOptions, SplitSize, TokenizerSource, ValidationSource, prepare_data};
+use tinyllama_train::{
+    PrepareOptions, ProgressBar, SplitSize, TokenizerSource, ValidationSource, prepare_data,
+};
 
 use cargo::{command, path_flag};
 use command_line::{exit_code, say};

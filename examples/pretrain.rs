@@ -17,14 +17,13 @@ use std::sync::atomic::AtomicBool;
 use anyhow::bail;
 use burn::tensor::Device;
 use clap::Parser;
-use indicatif::ProgressBar;
 use kernels_cubecl::describe;
 use tinyllama_infer::{Context, Request, Sampler, Sampling, StopRules, generate_text};
 use tinyllama_model::TinyLlama;
 use tinyllama_train::{
-    Baselines, Batch, FinalRecord, MAX_VOCAB_SIZE, RegistryCorpus, RunContext, RunFolder,
-    RunOutcome, ShardSource, TokenizerFiles, TrainConfig, Trainer, TrainingData, held_out_batches,
-    prepare_registry_corpus, run,
+    Baselines, Batch, FinalRecord, MAX_VOCAB_SIZE, ProgressBar, RegistryCorpus, RunContext,
+    RunFolder, RunOutcome, ShardSource, TokenizerFiles, TrainConfig, Trainer, TrainingData,
+    held_out_batches, prepare_registry_corpus, run,
 };
 
 use cargo::path_flag;

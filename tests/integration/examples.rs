@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tinyllama_train::{PrepareOptions, TokenizerSource, ValidationSource, prepare_data};
+use tinyllama_train::{
+    PrepareOptions, ProgressBar, TokenizerSource, ValidationSource, prepare_data,
+};
 
 /// An example, with its input closed.
 ///

@@ -42,6 +42,9 @@ mod training_data;
 /// burn-train's flag that ends a run after its current step; every [`Monitor`] is made with one.
 #[doc(no_inline)]
 pub use burn_train::Interrupter;
+/// What shows how far the preparation of data is; `ProgressBar::hidden()` shows nothing.
+#[doc(no_inline)]
+pub use indicatif::ProgressBar;
 
 pub use baselines::{Baselines, held_out_batches};
 pub use batch::{Batch, IGNORE_INDEX};
