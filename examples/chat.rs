@@ -7,6 +7,7 @@ mod sampling;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, anyhow, bail};
@@ -14,6 +15,8 @@ use clap::Parser;
 use kernels_cubecl::DeviceSpec;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use signal_hook::consts::SIGINT;
+use signal_hook::flag;
 use tinyllama_infer::{
     ChatEvent, ChatSession, Generation, InferError, LoadedModel, Sampling, locate,
 };
@@ -24,15 +27,46 @@ use sampling::{SamplingFlags, report, warn_if_cut};
 const HELP: &str = "\
 /help             this list
 /system TEXT      instructions in front of the conversation; without TEXT, none
-/set KEY VALUE    temperature, top_k, top_p, min_p, repetition_penalty, seed or max_new_tokens
+/set KEY VALUE    temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, or
+                  stop, each time one more text that ends an answer
 /clear            forget the conversation
 /stats            speed of the last answer, room in the context, settings
 /exit             leave; so does Ctrl-D. Ctrl-C stops an answer";
 
-/// Set while an answer is made; Ctrl-C then stops the answer instead of the program.
-static ANSWERING: AtomicBool = AtomicBool::new(false);
-/// Set by Ctrl-C; the answer ends before its next token.
-static CANCEL: AtomicBool = AtomicBool::new(false);
+/// What a shell reports for a program that Ctrl-C has ended.
+const INTERRUPTED: i32 = 130;
+
+/// Ctrl-C ends the program; during an answer on a terminal it ends the answer, and the program if it
+/// comes again.
+struct CtrlC {
+    ends_program: Arc<AtomicBool>,
+    /// The answer ends before its next token.
+    ends_answer: Arc<AtomicBool>,
+}
+
+impl CtrlC {
+    fn listen() -> Result<Self> {
+        let ctrl_c = Self {
+            ends_program: Arc::new(AtomicBool::new(true)),
+            ends_answer: Arc::new(AtomicBool::new(false)),
+        };
+        // In this order: the first signal sets what the second one finds set.
+        flag::register_conditional_shutdown(SIGINT, INTERRUPTED, ctrl_c.ends_program.clone())
+            .and_then(|_| flag::register(SIGINT, ctrl_c.ends_program.clone()))
+            .and_then(|_| flag::register(SIGINT, ctrl_c.ends_answer.clone()))
+            .map_err(|error| anyhow!("cannot listen for Ctrl-C: {error}"))?;
+        Ok(ctrl_c)
+    }
+
+    fn answer_begins(&self) {
+        self.ends_answer.store(false, Ordering::Relaxed);
+        self.ends_program.store(!std::io::stdin().is_terminal(), Ordering::Relaxed);
+    }
+
+    fn answer_is_over(&self) {
+        self.ends_program.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Chat with a model in the terminal
 ///
@@ -72,15 +106,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<()> {
     let sampling = args.flags.sampling(args.temperature)?;
     let device = args.device.resolve()?;
-    ctrlc::set_handler(|| {
-        // On a terminal the first signal during an answer ends the answer, the next one the chat. At
-        // the prompt, Ctrl-C is a key for the line editor and no signal.
-        let ends_answer = std::io::stdin().is_terminal() && ANSWERING.load(Ordering::Relaxed);
-        if !ends_answer || CANCEL.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })
-    .map_err(|error| anyhow!("cannot listen for Ctrl-C: {error}"))?;
+    let ctrl_c = CtrlC::listen()?;
     let folder = locate(&args.model)?;
     let loaded = LoadedModel::load(&folder, &device)?;
     let mut session = ChatSession::new(&loaded, sampling, args.max_new_tokens)?;
@@ -94,8 +120,8 @@ fn run(args: Args) -> Result<()> {
              `--example sft` teaches, and continues text rather than answering until then"
         );
     }
-    let Some(prompt) = args.prompt else { return converse(&mut session) };
-    let answer = answer(&mut session, &prompt, !args.json)?;
+    let Some(prompt) = args.prompt else { return converse(&mut session, &ctrl_c) };
+    let answer = answer(&mut session, &ctrl_c, &prompt, !args.json)?;
     if args.json {
         say(serde_json::to_string(&answer)?);
     }
@@ -104,7 +130,7 @@ fn run(args: Args) -> Result<()> {
 }
 
 /// Reads and answers lines until the input ends.
-fn converse(session: &mut ChatSession<'_>) -> Result<()> {
+fn converse(session: &mut ChatSession<'_>, ctrl_c: &CtrlC) -> Result<()> {
     let mut editor =
         DefaultEditor::new().map_err(|error| anyhow!("cannot open the terminal: {error}"))?;
     // A chat without history is still a chat: no home directory, or a full disk, is no reason to end.
@@ -133,7 +159,7 @@ fn converse(session: &mut ChatSession<'_>) -> Result<()> {
                 Ok(())
             }
             Some(words) => command(session, words),
-            None => answer(session, line, true).map(|generation| last = Some(generation)),
+            None => answer(session, ctrl_c, line, true).map(|generation| last = Some(generation)),
         };
         if let Err(error) = outcome {
             eprintln!("error: {error}");
@@ -171,10 +197,14 @@ fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
         };
         return Ok(session.set_max_new_tokens(tokens)?);
     }
+    if key == "stop" {
+        session.add_stop_strings([value.to_owned()]);
+        return Ok(());
+    }
     let mut sampling = *session.sampling();
     sampling.set(key, value).map_err(|error| match error {
         InferError::UnknownSetting { name, known } => {
-            InferError::UnknownSetting { name, known: format!("{known}, max_new_tokens") }
+            InferError::UnknownSetting { name, known: format!("{known}, max_new_tokens, stop") }
         }
         other => other,
     })?;
@@ -182,11 +212,15 @@ fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
 }
 
 /// Asks and, if `stream`, prints the answer as it comes.
-fn answer(session: &mut ChatSession<'_>, question: &str, stream: bool) -> Result<Generation> {
+fn answer(
+    session: &mut ChatSession<'_>,
+    ctrl_c: &CtrlC,
+    question: &str,
+    stream: bool,
+) -> Result<Generation> {
     let mut stdout = std::io::stdout();
-    CANCEL.store(false, Ordering::Relaxed);
-    ANSWERING.store(true, Ordering::Relaxed);
-    let generation = session.ask(question, &CANCEL, |event| match event {
+    ctrl_c.answer_begins();
+    let generation = session.ask(question, &ctrl_c.ends_answer, |event| match event {
         ChatEvent::Forgot { messages } => eprintln!(
             "warning: the conversation no longer fits into the model's context; its {messages} \
              oldest messages are forgotten"
@@ -194,11 +228,11 @@ fn answer(session: &mut ChatSession<'_>, question: &str, stream: bool) -> Result
         ChatEvent::Text(piece) if stream => {
             // A reader that went away wants no more text.
             let written = write!(stdout, "{piece}").and_then(|()| stdout.flush());
-            CANCEL.fetch_or(written.is_err(), Ordering::Relaxed);
+            ctrl_c.ends_answer.fetch_or(written.is_err(), Ordering::Relaxed);
         }
         ChatEvent::Text(_) => {}
     });
-    ANSWERING.store(false, Ordering::Relaxed);
+    ctrl_c.answer_is_over();
     let generation = generation?;
     if stream {
         say("");
@@ -218,8 +252,9 @@ fn stats(session: &ChatSession<'_>, last: Option<&Generation>) {
         session.sampling();
     eprintln!(
         "temperature {temperature}, top_k {top_k}, top_p {top_p}, min_p {min_p}, repetition_penalty \
-         {repetition_penalty}, seed {seed}, max_new_tokens {}",
-        session.max_new_tokens()
+         {repetition_penalty}, seed {seed}, max_new_tokens {}, stop {:?}",
+        session.max_new_tokens(),
+        session.stop_strings()
     );
 }
 

@@ -28,7 +28,7 @@ use tinyllama_train::{
 
 use cargo::path_flag;
 use command_line::{exit_code, say};
-use training::{RunFlags, resume, say_next, say_trained};
+use training::{RunFlags, say_next, say_trained};
 
 /// Data sets beyond this are not counted for the bigram baseline: the table would not fit in memory.
 const MAX_BASELINE_TOKENS: u64 = 1 << 30;
@@ -115,19 +115,22 @@ fn pretrain(args: &Args) -> anyhow::Result<()> {
     let folder = args.run_folder();
     let device = args.run.device.resolve()?;
     let peak_flops = args.peak_flops()?;
-    let checkpoint = args.run.checkpoint(&folder)?;
+    let (_lock, checkpoint) = args.run.begin(&folder)?;
     let config = args.config(checkpoint.as_ref().map(|checkpoint| &checkpoint.state.config))?;
-    let _lock = folder.lock()?;
     say(format_args!("device      {}", describe(&device)));
     let own_data = folder.path().join("data");
     let data_folder = match (&args.data, &checkpoint) {
         (Some(data), _) => data.clone(),
         // As it was when the run began, whatever packages Cargo has unpacked since.
-        (None, Some(_)) => own_data,
+        (None, Some(_)) if own_data.exists() => own_data,
+        (None, Some(_)) => {
+            bail!("the run in {} was started with --data DIR; repeat that", folder.path().display())
+        }
         (None, None) => registry_data(&config, &own_data)?,
     };
     let data = TrainingData::open(&data_folder)?;
     let config = config.with_tokenizer(&data.tokenizer)?;
+    let metrics = args.run.log(&folder, checkpoint.as_ref(), &config)?;
     let held_out = held_out_batches(
         &data.validation,
         config.sequence_tokens,
@@ -138,10 +141,13 @@ fn pretrain(args: &Args) -> anyhow::Result<()> {
     let source = ShardSource::new(data.train.clone(), config.sequence_tokens, config.seed)?;
     let autodiff = device.autodiff();
     let (mut trainer, earlier_wall_s) = match &checkpoint {
-        Some(checkpoint) => resume(&config, source, &folder, checkpoint, &autodiff)?,
+        Some(checkpoint) => {
+            let trainer = Trainer::resume(config.clone(), source, checkpoint, &autodiff)?;
+            (trainer, checkpoint.state.wall_s)
+        }
         None => (fresh(&config, source, &autodiff)?, 0.0),
     };
-    let mut monitor = args.run.monitor(trainer.position().step)?;
+    let mut monitor = RunFlags::monitor(metrics)?;
     let context = RunContext {
         folder: &folder,
         files: TokenizerFiles { tokenizer: &data.tokenizer, chat_template: None },

@@ -24,7 +24,7 @@ use tinyllama_train::{
 
 use cargo::path_flag;
 use command_line::{exit_code, say};
-use training::{RunFlags, resume, say_next, say_trained};
+use training::{RunFlags, say_next, say_trained};
 
 /// Fine-tune all weights of a model on openassistant-guanaco rows.
 ///
@@ -45,7 +45,8 @@ struct Args {
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     model: Option<String>,
 
-    /// File of {"text": "### Human: ...### Assistant: ..."} lines
+    /// File of {"text": "### Human: ...### Assistant: ..."} lines, as those of the dataset
+    /// timdettmers/openassistant-guanaco on the Hugging Face hub
     #[arg(long, value_name = "FILE.jsonl")]
     data: PathBuf,
 
@@ -112,7 +113,7 @@ fn main() -> ExitCode {
 fn sft(args: &Args) -> anyhow::Result<()> {
     let folder = RunFolder::new(&args.out);
     let device = args.run.device.resolve()?;
-    let checkpoint = args.run.checkpoint(&folder)?;
+    let (_lock, checkpoint) = args.run.begin(&folder)?;
     let base = match (&checkpoint, &args.model) {
         (Some(checkpoint), _) => checkpoint.folder.clone(),
         (None, Some(model)) => locate(model)?,
@@ -123,16 +124,18 @@ fn sft(args: &Args) -> anyhow::Result<()> {
     let model_config = ModelConfig::from_file(&base.join("config.json"))?;
     let saved = checkpoint.as_ref().map(|checkpoint| &checkpoint.state.config);
     let config = args.config(saved, &model_config)?;
-    let _lock = folder.lock()?;
     say(format_args!("device      {}", describe(&device)));
+    let metrics = args.run.log(&folder, checkpoint.as_ref(), &config)?;
     let template = ChatTemplate::guanaco();
     let source = chats(args, &template, &tokenizer, &config)?;
     let autodiff = device.autodiff();
     let (mut trainer, earlier_wall_s) = match &checkpoint {
-        Some(checkpoint) => resume(&config, source, &folder, checkpoint, &autodiff)?,
+        Some(checkpoint) => {
+            (Trainer::resume(config, source, checkpoint, &autodiff)?, checkpoint.state.wall_s)
+        }
         None => (Trainer::new(config, weights::load(&base, &autodiff)?, source)?, 0.0),
     };
-    let mut monitor = args.run.monitor(trainer.position().step)?;
+    let mut monitor = RunFlags::monitor(metrics)?;
     let context = RunContext {
         folder: &folder,
         files: TokenizerFiles { tokenizer: &tokenizer, chat_template: Some(template.source()) },

@@ -224,8 +224,12 @@ mutation foreign-model "train" tinyllama-train/src/trainer.rs \
     'config.model_difference(&config.model)'
 mutation failed-run-unsaved "train" tinyllama-train/src/run.rs \
     "a run that fails loses its steps since the last checkpoint" \
-    'let saved = progress.save(trainer, context);' \
-    'let saved = if trained.is_ok() { progress.save(trainer, context) } else { Ok(()) };'
+    'Err(TrainError::NotFinite { .. }) => Ok(()),' \
+    'Err(_) => Ok(()),'
+mutation broken-run-saved "train" tinyllama-train/src/run.rs \
+    "a run whose loss breaks down can only go on from the step before" \
+    'Err(TrainError::NotFinite { .. }) => Ok(()),' \
+    ''
 mutation stop-saves-again "train" tinyllama-train/src/run.rs \
     "a stop before the first step writes the checkpoint it began with again" \
     'if step > self.saved_step {' \

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use burn::tensor::Device;
 use clap::Args;
 use kernels_cubecl::DeviceSpec;
 use tinyllama_train::{
-    BatchSource, Checkpoint, Interrupter, MetricsFile, Monitor, RunFolder, RunOutcome, TrainConfig,
-    Trainer,
+    Checkpoint, Interrupter, MetricsFile, Monitor, RunFolder, RunLock, RunOutcome, TrainConfig,
+    TrainError,
 };
 
 use crate::cargo::{command, path_flag};
@@ -19,7 +18,12 @@ use crate::terminal::pass_signals_through_dashboard;
 /// The flags of every training run.
 #[derive(Args)]
 pub(crate) struct RunFlags {
-    /// TOML file whose settings replace those the run starts from
+    /// TOML file whose settings replace those the run starts from, as `peak_lr = 1e-3`
+    ///
+    /// The settings are preset, seed, max_steps, warmup_steps, peak_lr, min_lr, batch_size,
+    /// micro_batch_size, sequence_tokens, beta1, beta2, adam_eps, weight_decay, max_grad_norm,
+    /// log_every_steps, eval_every_steps, eval_sequences, save_every_steps, keep_checkpoints, and in a
+    /// table [model] the keys of Hugging Face's config.json.
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
 
@@ -49,6 +53,10 @@ pub(crate) struct RunFlags {
 
     /// Write a JSON line per logged step, and one with "event":"final" when the last step is done
     ///
+    /// A step has the keys step, tokens, loss, lr, grad_norm, tokens_per_s and mfu; the final line has
+    /// event, step, tokens, val_loss, unigram_loss, bigram_loss, bits_per_byte and wall_s. Losses are
+    /// in nats per token; what is not known is null.
+    ///
     /// The file must be new or empty. With --resume it goes on after the checkpoint's step: lines of
     /// later steps, which are done again, are replaced. A run that was stopped has no final line.
     #[arg(long, value_name = "FILE.jsonl")]
@@ -56,15 +64,23 @@ pub(crate) struct RunFlags {
 }
 
 impl RunFlags {
-    /// Where the run to resume goes on, or `None` for a new one, whose folder must hold no run.
-    pub(crate) fn checkpoint(&self, folder: &RunFolder) -> Result<Option<Checkpoint>> {
+    /// Takes the run folder, and says where the run to resume goes on; `None` for a new one, whose
+    /// folder must hold no run.
+    pub(crate) fn begin(&self, folder: &RunFolder) -> Result<(RunLock, Option<Checkpoint>)> {
         if !self.resume {
-            return Ok(folder.require_new().map(|()| None)?);
+            folder.require_new()?;
+            return Ok((folder.lock()?, None));
         }
+        if folder.checkpoints()?.is_empty() {
+            // A mistyped folder is not made.
+            let folder = folder.path().to_owned();
+            return Err(TrainError::NothingToResume { folder }.into());
+        }
+        let lock = folder.lock()?;
         let checkpoint = folder.newest(|damaged| {
             say(format_args!("{damaged}; set aside, trying the checkpoint before it"));
         })?;
-        Ok(Some(checkpoint))
+        Ok((lock, Some(checkpoint)))
     }
 
     /// The file and the flags laid on `base`, not checked yet.
@@ -80,13 +96,27 @@ impl RunFlags {
         Ok(base)
     }
 
+    /// Says what a resumed run changes, and opens the log: mistakes here should not wait for long work.
+    pub(crate) fn log(
+        &self,
+        folder: &RunFolder,
+        checkpoint: Option<&Checkpoint>,
+        config: &TrainConfig,
+    ) -> Result<Option<MetricsFile>> {
+        if let Some(Checkpoint { folder: newest, state }) = checkpoint {
+            let changes = folder.require_unchanged(&state.config, config)?;
+            say(format_args!("resuming    {} at step {}", newest.display(), state.step));
+            changes.iter().for_each(|change| say(format_args!("from now on {change}")));
+        }
+        let open = |path: &PathBuf| match checkpoint {
+            Some(checkpoint) => MetricsFile::resume(path, checkpoint.state.step),
+            None => MetricsFile::create(path),
+        };
+        Ok(self.metrics_out.as_ref().map(open).transpose()?)
+    }
+
     /// What shows the run, and ends it after its current step when a signal asks for it.
-    pub(crate) fn monitor(&self, step: u64) -> Result<Monitor> {
-        let metrics = self.metrics_out.as_deref().map(|path| match self.resume {
-            true => MetricsFile::resume(path, step),
-            false => MetricsFile::create(path),
-        });
-        let metrics = metrics.transpose()?;
+    pub(crate) fn monitor(metrics: Option<MetricsFile>) -> Result<Monitor> {
         let interrupter = Interrupter::new();
         listen(&interrupter)?;
         let monitor = Monitor::for_terminal(interrupter, metrics);
@@ -120,23 +150,6 @@ impl RunFlags {
             outcome.step
         ));
     }
-}
-
-/// The run that goes on at `checkpoint`, and the seconds it has taken so far.
-pub(crate) fn resume<S: BatchSource>(
-    config: &TrainConfig,
-    source: S,
-    folder: &RunFolder,
-    checkpoint: &Checkpoint,
-    autodiff: &Device,
-) -> Result<(Trainer<S>, f64)> {
-    let state = &checkpoint.state;
-    say(format_args!("resuming    {} at step {}", checkpoint.folder.display(), state.step));
-    for change in folder.require_unchanged(&state.config, config)? {
-        say(format_args!("from now on {change}"));
-    }
-    let trainer = Trainer::resume(config.clone(), source, checkpoint, autodiff)?;
-    Ok((trainer, state.wall_s))
 }
 
 /// Says what a finished run took.

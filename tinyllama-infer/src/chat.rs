@@ -153,6 +153,12 @@ impl<'a> ChatSession<'a> {
     /// Forgets all questions and answers; the system's instructions stay.
     pub fn clear(&mut self) {
         self.turns.clear();
+        self.context = Context::new(&self.loaded.model);
+    }
+
+    /// Texts that end an answer, the template's own among them.
+    pub fn stop_strings(&self) -> &[String] {
+        &self.stop.strings
     }
 
     /// Questions and answers in turn.

@@ -81,18 +81,18 @@ impl Checkpoint {
     /// Compares every file with its checksum, and the two descriptions of the model with each other.
     pub(crate) fn open(folder: &Path) -> Result<Self, TrainError> {
         verify(folder, &["config.json", "model.safetensors", MOMENTS_FILE, STATE_FILE])?;
-        let damaged =
-            |file: &str, detail: String| TrainError::Damaged { path: folder.join(file), detail };
+        let foreign =
+            |file: &str, detail: String| TrainError::Foreign { path: folder.join(file), detail };
         let path = folder.join(STATE_FILE);
         let text = fs::read_to_string(&path).map_err(TrainError::read(&path))?;
         let state: TrainerState =
-            serde_json::from_str(&text).map_err(|error| damaged(STATE_FILE, error.to_string()))?;
+            serde_json::from_str(&text).map_err(|error| foreign(STATE_FILE, error.to_string()))?;
         let config = ModelConfig::from_file(&folder.join("config.json"))
-            .map_err(|error| damaged("config.json", error.to_string()))?;
+            .map_err(|error| foreign("config.json", error.to_string()))?;
         match state.config.model_difference(&config) {
             None => Ok(Self { folder: folder.to_owned(), state }),
             Some(change) => {
-                Err(damaged("config.json", format!("is not the model of {STATE_FILE}: {change}")))
+                Err(foreign("config.json", format!("is not the model of {STATE_FILE}: {change}")))
             }
         }
     }

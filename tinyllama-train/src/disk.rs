@@ -1,7 +1,7 @@
 //! Files that survive a power cut: bytes are forced to disk before the names that make them count.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -29,12 +29,13 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Opens a lock file and locks it until it is dropped, or the process ends in whatever way; `None`
-/// where another process has it.
+/// where another process has it. A file system without locks guards nothing.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let file = File::options().write(true).create(true).truncate(false).open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(Some(file)),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

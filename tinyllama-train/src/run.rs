@@ -45,7 +45,8 @@ pub struct RunOutcome {
 }
 
 /// Trains to the last step, or until the monitor's interrupter asks to stop; saves at the end of both,
-/// and before it gives up, so that no step is done twice.
+/// and before it gives up, so that no step is done twice. Only where loss or gradient break down the
+/// last checkpoint stays the one of before.
 ///
 /// # Errors
 /// A step fails, or a checkpoint or a log line cannot be written.
@@ -59,7 +60,11 @@ pub fn run<S: BatchSource>(
     let label = format!("training {}", config.preset);
     monitor.start(progress.saved_step, config.max_steps, &label, context.peak_flops.is_some());
     let trained = train(trainer, &config, context, monitor, &mut progress);
-    let saved = progress.save(trainer, context);
+    let saved = match trained {
+        // The steps that led to broken numbers are no place to go on from.
+        Err(TrainError::NotFinite { .. }) => Ok(()),
+        _ => progress.save(trainer, context),
+    };
     monitor.end(trainer.position().step, config.max_steps);
     trained.and(saved)?;
     if trainer.is_finished() && progress.val_loss.is_none() {

@@ -94,14 +94,18 @@ impl RunFolder {
         }
     }
 
-    /// The newest checkpoint that is whole. Damaged ones before it are set aside under the name
-    /// `step-N.damaged`, and `warn` hears of each.
+    /// The newest checkpoint that is whole, which `latest` then names. Damaged ones before it are set
+    /// aside under the name `step-N.damaged`, and `warn` hears of each.
     ///
     /// # Errors
     /// There is none, or the folder cannot be read or written.
     pub fn newest(&self, mut warn: impl FnMut(&TrainError)) -> Result<Checkpoint, TrainError> {
-        for (_, folder) in self.checkpoints()? {
+        for (step, folder) in self.checkpoints()? {
             match Checkpoint::open(&folder) {
+                Ok(checkpoint) => {
+                    self.set_latest(&name_of(step))?;
+                    return Ok(checkpoint);
+                }
                 Err(error @ TrainError::Damaged { .. }) => {
                     warn(&error);
                     let aside = folder.with_extension("damaged");
@@ -109,7 +113,7 @@ impl RunFolder {
                         .and_then(|()| fs::rename(&folder, &aside))
                         .map_err(TrainError::write(&aside))?;
                 }
-                opened => return opened,
+                Err(error) => return Err(error),
             }
         }
         Err(TrainError::NothingToResume { folder: self.root.clone() })
@@ -146,7 +150,7 @@ impl RunFolder {
         wall_s: f64,
     ) -> Result<PathBuf, TrainError> {
         let step = trainer.position().step;
-        let name = format!("step-{step:08}");
+        let name = name_of(step);
         let checkpoints = self.checkpoints_folder();
         let folder = checkpoints.join(&name);
         let partial = checkpoints.join(format!(".{name}.partial"));
@@ -200,6 +204,10 @@ impl RunFolder {
             .and_then(|()| sync_folder(&self.root))
             .map_err(TrainError::write(&path))
     }
+}
+
+fn name_of(step: u64) -> String {
+    format!("step-{step:08}")
 }
 
 #[cfg(test)]

@@ -113,8 +113,8 @@ pub enum TrainError {
     },
     /// The numbers broke down.
     #[error(
-        "step {step}: the {quantity} is {value}, so nothing was updated; lower peak_lr or max_grad_norm \
-         in a settings file, and continue the run from its last checkpoint"
+        "step {step}: the {quantity} is {value}, so nothing was updated or saved; continue from the last \
+         checkpoint with a lower peak_lr or max_grad_norm in --config FILE.toml"
     )]
     NotFinite {
         /// The step, counted from 1.
@@ -203,6 +203,14 @@ pub enum TrainError {
     RunBusy {
         /// The run folder.
         folder: PathBuf,
+    },
+    /// A checkpoint whose bytes are those written, but mean nothing here.
+    #[error("{}: {detail}; another version of this project may have written it", .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
     },
     /// A file of a checkpoint is not what was written.
     #[error("{}: {detail}", .path.display())]

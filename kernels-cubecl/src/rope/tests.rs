@@ -57,6 +57,26 @@ fn a_table_per_sequence() {
     check_forward(BATCH);
 }
 
+/// What RoPE is for: a rotated query times a rotated key knows the distance of their positions alone.
+#[test]
+fn scores_depend_on_the_distance() {
+    let device = Device::flex();
+    let frequencies = values(HALF, 5);
+    let score = |position: f64, of_key: f64| -> f64 {
+        let rotated = |seed: u64, position: f64| {
+            let angles: Vec<f64> = frequencies.iter().map(|f| f * position).collect();
+            let table = |of: fn(f64) -> f64| {
+                tensor(angles.iter().map(|angle| of(*angle)).collect(), [1, 1, HALF], &device)
+            };
+            let x = tensor(values(2 * HALF, seed), [1, 1, 1, 2 * HALF], &device);
+            to_vec(rope(x, table(f64::cos), table(f64::sin)))
+        };
+        rotated(1, position).iter().zip(rotated(2, of_key)).map(|(q, k)| q * k).sum()
+    };
+    assert_close(&[score(107.0, 104.0)], &[score(5.0, 2.0)], F64_ROUNDING);
+    assert!((score(5.0, 2.0) - score(5.0, 3.0)).abs() > 0.01, "another distance, another score");
+}
+
 #[test]
 fn gradients_are_finite_differences() {
     check_gradients([values(COUNT, 1)], |[x]| {

@@ -107,6 +107,7 @@ fn clearing_forgets_the_turns() {
     let mut session = ChatSession::new(&loaded, Sampling::greedy(), 5).unwrap();
     let (first, _) = ask(&mut session, "Hi");
     session.clear();
+    assert_eq!(session.context_tokens().0, 0);
     assert_eq!(ask(&mut session, "Hi").0.ids, first.ids);
     assert_eq!(session.turns().len(), 2);
 }

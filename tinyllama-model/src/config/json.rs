@@ -46,9 +46,11 @@ pub(super) struct ConfigJson {
     eos_token_id: Vec<u32>,
     #[serde(default)]
     pad_token_id: Option<u32>,
-    // transformers 5 writes `dtype`.
-    #[serde(default, alias = "dtype")]
+    #[serde(default)]
     torch_dtype: Option<String>,
+    // Its name in transformers 5; some files have both.
+    #[serde(default, skip_serializing)]
+    dtype: Option<String>,
     #[serde(default, skip_serializing)]
     quantization_config: Option<Value>,
 }
@@ -96,7 +98,7 @@ impl TryFrom<ConfigJson> for ModelConfig {
             eos_token_id: eos_token_ids.next(),
             other_eos_token_ids: eos_token_ids.collect(),
             pad_token_id: json.pad_token_id,
-            torch_dtype: json.torch_dtype.unwrap_or_else(|| "float32".to_owned()),
+            torch_dtype: json.dtype.or(json.torch_dtype).unwrap_or_else(|| "float32".to_owned()),
         })
     }
 }
@@ -132,6 +134,7 @@ impl From<ModelConfig> for ConfigJson {
             eos_token_id: config.eos_token_ids(),
             pad_token_id: config.pad_token_id,
             torch_dtype: Some(config.torch_dtype),
+            dtype: None,
             quantization_config: None,
         }
     }

@@ -56,6 +56,15 @@ fn unreadable(extra: &str, message: &str) {
 }
 
 #[test]
+fn the_dtype_has_an_old_and_a_new_name() {
+    let dtype = |extra: &str| ModelConfig::from_json(&minimal(extra)).unwrap().torch_dtype;
+    assert_eq!(dtype(""), "float32");
+    assert_eq!(dtype(r#""torch_dtype": "float16","#), "float16");
+    assert_eq!(dtype(r#""dtype": "bfloat16","#), "bfloat16");
+    assert_eq!(dtype(r#""torch_dtype": "bfloat16", "dtype": "bfloat16","#), "bfloat16");
+}
+
+#[test]
 fn presets_have_the_published_parameters() {
     assert_eq!(ModelConfig::tinyllama_1_1b().num_parameters(), 1_100_048_384);
     assert_eq!(ModelConfig::code_tinyllama_1b().num_parameters(), 1_100_048_384);

@@ -138,6 +138,7 @@ fn damaged_checkpoints_are_set_aside() {
     assert!(warnings[0].contains("model.safetensors") && warnings[0].contains("sha256"));
     assert_eq!(resume(&folder).1.len(), 0);
     assert!(dir.path().join("checkpoints/step-00000004.damaged").exists());
+    assert_eq!(fs::read_to_string(dir.path().join("latest")).unwrap(), "step-00000003\n");
     // The step done anew stands beside it, and it counts for nothing.
     resumed.step().unwrap();
     save(&resumed, &folder);
@@ -211,6 +212,29 @@ fn a_failed_step_leaves_a_checkpoint_of_the_steps_before() {
     assert!(matches!(error, TrainError::Write { .. }), "{error}");
     assert_eq!(steps(&folder), [2]);
     assert_eq!(bits(resume(&folder).0.parameters()), bits(trainer.parameters()));
+}
+
+/// The checkpoint before the break is the place to go on from, with settings that break less.
+#[test]
+fn a_run_that_broke_down_goes_on_with_a_lower_learning_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(dir.path());
+    saved_steps(&folder, 1);
+    let go_on = |peak_lr: f64| {
+        let checkpoint = folder.newest(|_| {}).unwrap();
+        let config =
+            TrainConfig { peak_lr, save_every_steps: 6, ..checkpoint.state.config.clone() };
+        let changes = folder.require_unchanged(&checkpoint.state.config, &config).unwrap();
+        let device = Device::flex().autodiff();
+        let mut trainer = Trainer::resume(config, ROWS, &checkpoint, &device).unwrap();
+        (changes.len(), run_with(&mut trainer, &folder, Monitor::quiet(Interrupter::new(), None)))
+    };
+    let (num_changes, outcome) = go_on(1e30);
+    assert_eq!(num_changes, 1);
+    assert!(matches!(outcome, Err(TrainError::NotFinite { step: 3, .. })), "{outcome:?}");
+    assert_eq!(steps(&folder), [1]);
+    let (_, outcome) = go_on(1e-3);
+    assert!(outcome.unwrap().is_finished);
 }
 
 #[test]
