@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Runs the commands of README.md, each with the extra arguments that keep it short.
+# Runs the commands of README.md, with extra arguments that make the results readable and answers short,
+# and checks what the README promises of the demo: a held-out loss below that of bigrams, within
+# five minutes of training on two cores.
 #
 # Every line of the README's ```sh blocks must have a row below, and every row a line there: a
 # command that changes, appears or goes fails this script until the table says what to do with it.
@@ -9,7 +11,7 @@ set -euo pipefail
 
 # README line => "run" and the arguments to append, or "skip" and the reason.
 declare -A plan=(
-    ["cargo run --release --example pretrain"]="run --max-steps 20 --save-every 20"
+    ["cargo run --release --example pretrain"]="run --metrics-out metrics.jsonl"
     ["cargo run --release --example chat -- --model out/demo"]="run --prompt Hello --max-new-tokens 8"
     ["cargo test --release"]="skip: .ci/run runs it as a part of its own"
 )
@@ -54,4 +56,12 @@ for command in "${commands[@]}"; do
     *) fail "the row of '$command' starts with neither run nor skip:" ;;
     esac
 done
+tail -n 1 metrics.jsonl | python3 -c '
+import json, sys
+final = json.load(sys.stdin)
+loss, bigrams, wall_s = final["val_loss"], final["bigram_loss"], final["wall_s"]
+verdict = f"held out {loss:.3f}, bigrams {bigrams:.3f} nats/token, {wall_s:.0f} s"
+promised = final["event"] == "final" and loss < bigrams and wall_s < 300
+sys.exit(None if promised else f"readme: error: the demo breaks its promise: {verdict}")
+'
 printf 'readme: all commands of README.md work\n'

@@ -112,7 +112,8 @@ impl TrainConfig {
             peak_lr: 3e-3,
             min_lr: 3e-5,
             batch_size: 8,
-            micro_batch_size: 8,
+            // Two passes, which two cores run side by side.
+            micro_batch_size: 4,
             sequence_tokens: 256,
             log_every_steps: 1,
             eval_every_steps: 120,

@@ -33,6 +33,7 @@ mod run_folder;
 mod sample;
 mod schedule;
 mod shards;
+mod side_by_side;
 mod source;
 mod staged_folder;
 mod train_error;

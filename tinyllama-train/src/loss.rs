@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor};
 use tinyllama_model::TinyLlama;
 
 use crate::batch::Batch;
+use crate::side_by_side::{passes_at_once, side_by_side};
 
 /// Summed negative log-likelihood of the targets that count, in nats: `[1]`.
 ///
@@ -21,7 +22,8 @@ pub fn mean_nll(model: &TinyLlama, batches: &[Batch], device: &Device) -> Option
     let of_batch = |batch: &Batch| {
         summed_nll(model, batch.inputs(device), batch.targets(device)).into_scalar::<f64>()
     };
-    let sum: f64 = batches.iter().map(of_batch).sum();
+    let some = batches.chunks(passes_at_once(device));
+    let sum: f64 = some.flat_map(|some| side_by_side(some, of_batch)).sum();
     let num_targets: usize = batches.iter().map(Batch::num_targets).sum();
     (num_targets > 0).then(|| sum / num_targets as f64)
 }

@@ -14,6 +14,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::TrainConfig;
 use crate::loss::{mean_nll, summed_nll};
 use crate::optimizer::{AdamW, global_norm};
+use crate::side_by_side::{passes_at_once, side_by_side};
 use crate::source::BatchSource;
 use crate::train_error::TrainError;
 
@@ -204,18 +205,27 @@ fn loss_and_gradients(
         return None;
     }
     let autodiff = device.clone().autodiff();
-    let mut losses = Vec::with_capacity(batches.len());
-    let mut sums: Option<Vec<Tensor<1>>> = None;
-    for batch in batches {
+    let at_once = passes_at_once(device);
+    let pass = |batch: &Batch| {
+        // With leaves of its own, a pass beside others has a graph of its own, and no lock to wait for.
+        let own = (at_once > 1).then(|| parameters.install(model.clone()));
+        let model = own.as_ref().unwrap_or(model);
         let nll = summed_nll(model, batch.inputs(&autodiff), batch.targets(&autodiff));
         let loss = nll.div_scalar(num_targets as f64);
         let mut gradients = loss.backward();
-        let gradients = parameters.gather_gradients(model, &mut gradients);
-        sums = Some(match sums {
-            None => gradients,
-            Some(sums) => sums.into_iter().zip(gradients).map(|(sum, g)| sum + g).collect(),
-        });
-        losses.push(loss.inner());
+        (loss.inner(), parameters.gather_gradients(model, &mut gradients))
+    };
+    let mut losses = Vec::with_capacity(batches.len());
+    let mut sums: Option<Vec<Tensor<1>>> = None;
+    // Summed in the order of the batches, however many run at once: the same bits everywhere.
+    for some in batches.chunks(at_once) {
+        for (loss, gradients) in side_by_side(some, pass) {
+            sums = Some(match sums {
+                None => gradients,
+                Some(sums) => sums.into_iter().zip(gradients).map(|(sum, g)| sum + g).collect(),
+            });
+            losses.push(loss);
+        }
     }
     // Read only now, so that a device works on while the next micro-batch is prepared.
     let loss = losses.into_iter().map(|loss: Tensor<1>| loss.into_scalar::<f64>()).sum();
