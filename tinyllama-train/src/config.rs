@@ -107,8 +107,8 @@ impl TrainConfig {
     pub fn demo() -> Self {
         Self {
             preset: "demo".to_owned(),
-            max_steps: 400,
-            warmup_steps: 50,
+            max_steps: 320,
+            warmup_steps: 40,
             peak_lr: 3e-3,
             min_lr: 3e-5,
             batch_size: 8,
@@ -116,9 +116,9 @@ impl TrainConfig {
             micro_batch_size: 4,
             sequence_tokens: 256,
             log_every_steps: 1,
-            eval_every_steps: 120,
+            eval_every_steps: 80,
             eval_sequences: 128,
-            save_every_steps: 120,
+            save_every_steps: 80,
             model: ModelConfig::demo(),
             ..Self::tinyllama_1_1b()
         }
