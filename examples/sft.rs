@@ -58,8 +58,8 @@ struct Args {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Conversations that are on the device at once, a divisor of the batch size: fewer take less
-    /// memory and give the same gradient [default: the batch size]
+    /// Conversations of one pass over the model, a divisor of the batch size: fewer take less memory
+    /// and give the same gradient. The CPU makes a pass on every core at once [default: the batch size]
     #[arg(long, value_name = "N")]
     micro_batch_size: Option<usize>,
 

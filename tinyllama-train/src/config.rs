@@ -47,7 +47,8 @@ pub struct TrainConfig {
     pub min_lr: f64,
     /// Sequences of an optimizer step.
     pub batch_size: usize,
-    /// Sequences of one forward and backward pass; a divisor of `batch_size`.
+    /// Sequences of one forward and backward pass; a divisor of `batch_size`. On the CPU every core
+    /// makes a pass of its own, so that memory grows with both.
     pub micro_batch_size: usize,
     /// T: tokens of a sequence.
     pub sequence_tokens: usize,

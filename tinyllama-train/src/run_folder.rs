@@ -161,7 +161,9 @@ impl RunFolder {
         // The same step saved before steps aside; of a kill in between, both are left.
         let replaced = checkpoints.join(format!(".{name}.replaced"));
         if folder.exists() {
-            fs::rename(&folder, &replaced).map_err(write(&folder))?;
+            remove_folder(&replaced)
+                .and_then(|()| fs::rename(&folder, &replaced))
+                .map_err(write(&folder))?;
         }
         fs::rename(&partial, &folder)
             .and_then(|()| sync_folder(&checkpoints))

@@ -22,6 +22,8 @@ pub(crate) struct StagedFolder {
     target: PathBuf,
     /// Whether the target was made here.
     is_new: bool,
+    /// Whether a data set in the target goes at the commit.
+    replaces: bool,
     is_committed: bool,
     /// Held until the end: of two processes that make one data set, the second stops.
     _lock: File,
@@ -48,7 +50,7 @@ impl StagedFolder {
         let lock = try_lock(&lock_path).map_err(DataError::write(&lock_path))?;
         let busy = || DataError::OutputBusy { path: target.clone() };
         let lock = lock.ok_or_else(busy)?;
-        let staged = Self { staging, target, is_new, is_committed: false, _lock: lock };
+        let staged = Self { staging, target, is_new, replaces, is_committed: false, _lock: lock };
         for leftover in staged.files()? {
             fs::remove_file(&leftover).map_err(DataError::write(&leftover))?;
         }
@@ -60,8 +62,8 @@ impl StagedFolder {
         &self.staging
     }
 
-    /// Makes the files those of the target. They stay in `path` if that fails, for they may be hours
-    /// of work.
+    /// Makes the files those of the target. If that fails they stay in `path`, for they may be hours of
+    /// work, until the next attempt. What others have put into the target meanwhile stays, too.
     pub(crate) fn commit(mut self) -> Result<(), DataError> {
         self.is_committed = true;
         let mut files = self.files()?;
@@ -71,7 +73,7 @@ impl StagedFolder {
             sync(file).map_err(DataError::write(file))?;
         }
         let mut replaced = sorted_entries(&self.target)?;
-        replaced.retain(|path| *path != self.staging);
+        replaced.retain(|path| self.replaces && path.file_name().is_some_and(is_of_dataset));
         replaced.sort_by_key(|path| !is_description(path));
         for old in &replaced {
             fs::remove_file(old).map_err(DataError::write(old))?;
@@ -145,11 +147,12 @@ mod tests {
         assert_eq!(tokens(), "old");
         drop(staged);
         assert_eq!(tokens(), "old");
-        stage(dir.path(), true, "new").unwrap().commit().unwrap();
-        assert_eq!(tokens(), "new");
-        assert_eq!(names(dir.path()), ["dataset.json", "train_00000.bin"]);
-
+        let staged = stage(dir.path(), true, "new").unwrap();
         fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+        staged.commit().unwrap();
+        assert_eq!(tokens(), "new");
+        assert_eq!(names(dir.path()), ["dataset.json", "notes.txt", "train_00000.bin"]);
+
         let error = StagedFolder::create(dir.path(), true).unwrap_err();
         assert!(matches!(error, DataError::OutputExists { .. }), "{error}");
         assert_eq!(tokens(), "new");

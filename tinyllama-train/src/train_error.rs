@@ -205,7 +205,10 @@ pub enum TrainError {
         folder: PathBuf,
     },
     /// A checkpoint whose bytes are those written, but mean nothing here.
-    #[error("{}: {detail}; another version of this project may have written it", .path.display())]
+    #[error(
+        "{}: {detail}; another version of this project may have written it: continue with that one, \
+         or start a new run with --out", .path.display()
+    )]
     Foreign {
         /// The file.
         path: PathBuf,
