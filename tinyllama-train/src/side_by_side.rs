@@ -28,3 +28,29 @@ pub(crate) fn side_by_side<T: Sync, R: Send>(items: &[T], each: impl Fn(&T) -> R
         results.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn results_keep_their_order_and_passes_meet() {
+        // Every pass waits for the others: one after the other they would never end.
+        let barrier = Barrier::new(3);
+        let meet = |item: &usize| {
+            barrier.wait();
+            item * 10
+        };
+        assert_eq!(side_by_side(&[3, 1, 2], meet), [30, 10, 20]);
+        let here = thread::current().id();
+        assert_eq!(side_by_side(&[0], |_| thread::current().id()), [here]);
+    }
+
+    #[test]
+    #[should_panic(expected = "the second")]
+    fn a_panic_is_passed_on() {
+        side_by_side(&[1, 2], |item| assert!(*item != 2, "the second"));
+    }
+}
