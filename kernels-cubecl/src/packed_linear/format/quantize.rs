@@ -1,0 +1,57 @@
+//! f32 to blocks, by the rounding rules of GGML's reference (`ggml-quants.c`): equal to the bit.
+
+use half::{bf16, f16};
+
+use super::Format;
+
+impl Format {
+    /// Whether [`Format::quantize`] writes this format.
+    pub const fn can_quantize(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::Bf16 | Self::Q4_0 | Self::Q8_0)
+    }
+
+    /// The blocks of `values`, whole ones; nearest values in plain floats.
+    ///
+    /// # Panics
+    /// When the format cannot be written ([`Format::can_quantize`]) or a block is incomplete.
+    pub fn quantize(self, values: &[f32]) -> Vec<u8> {
+        assert!(self.row_bytes(values.len()).is_some(), "{self}: whole blocks");
+        match self {
+            Self::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Self::F16 => values.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+            Self::Bf16 => values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+            Self::Q4_0 => values.as_chunks::<32>().0.iter().flat_map(q4_0).collect(),
+            Self::Q8_0 => values.as_chunks::<32>().0.iter().flat_map(q8_0).collect(),
+            _ => panic!("{self} is read, not written"),
+        }
+    }
+}
+
+/// The element furthest from zero becomes −8, which the scale's sign makes possible for both signs.
+fn q4_0(values: &[f32; 32]) -> [u8; 18] {
+    let furthest = values.iter().fold(0f32, |furthest, &x| match x.abs() > furthest.abs() {
+        true => x,
+        false => furthest,
+    });
+    let d = furthest / -8.0;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let code = |x: f32| ((x * inverse + 8.5) as i8).min(15) as u8;
+    let mut block = [0; 18];
+    block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
+    for k in 0..16 {
+        block[2 + k] = code(values[k]) | code(values[k + 16]) << 4;
+    }
+    block
+}
+
+fn q8_0(values: &[f32; 32]) -> [u8; 34] {
+    let largest = values.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    let d = largest / 127.0;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let mut block = [0; 34];
+    block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
+    for (code, x) in block[2..].iter_mut().zip(values) {
+        *code = (x * inverse).round() as i8 as u8;
+    }
+    block
+}
