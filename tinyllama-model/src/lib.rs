@@ -44,4 +44,4 @@ pub use model::TinyLlama;
 pub use norm::RmsNorm;
 pub use parameters::{FlatParameters, ParameterGroup, ParameterRange};
 pub use rope::Rope;
-pub use tokenizer::{DecodeStream, Tokenizer};
+pub use tokenizer::{Algorithm, DecodeStream, Piece, PieceKind, Tokenizer, Vocabulary};

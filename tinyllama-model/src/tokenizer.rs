@@ -8,6 +8,7 @@ mod settings;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vocabulary;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,6 +24,7 @@ use tokenizers::{
 
 use self::settings::Settings;
 pub use self::stream::DecodeStream;
+pub use self::vocabulary::{Algorithm, Piece, PieceKind, Vocabulary};
 use crate::config::MAX_SIZE;
 use crate::error::TokenizerError;
 
