@@ -8,6 +8,7 @@
 //! | [`swiglu`] | `silu(gate) · up` on a packed `[gate | up]` | `gate_up` |
 //! | [`attention`] | causal grouped-query softmax attention | `q`, `k`, `v` |
 //! | [`cross_entropy`] | negative log-likelihood of each row | `logits` |
+//! | [`packed_linear`] | `y = x·Wᵀ`, `W` in 16 bits or in blocks of small integers, on the host | none |
 //!
 //! A function takes and returns [`Tensor`](burn::tensor::Tensor)s of any device. The device decides
 //! which implementation runs: every operation is a method of [`KernelBackend`], implemented once per
@@ -55,7 +56,7 @@ pub use backend::{KernelBackend, KernelBackward};
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
 pub use device::{DeviceError, DeviceSpec, compiled_backends, describe};
 pub use linear::linear;
-pub use packed_linear::Format;
+pub use packed_linear::{Format, PackedMatrix, PackedRows, packed_linear, packed_rows};
 pub use rms_norm::rms_norm;
 pub use rope::rope;
 pub use swiglu::swiglu;
