@@ -15,7 +15,7 @@ use clap::Parser;
 use kernels_cubecl::DeviceSpec;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use tinyllama_infer::{Context, LoadedModel, Request, Sampler, StopRules, generate_text, locate};
+use tinyllama_infer::{LoadedModel, Request, Sampler, StopRules, generate_text, locate};
 
 use command_line::{exit_code, say};
 use sampling::{SamplingFlags, report, warn_if_cut};
@@ -80,7 +80,7 @@ fn run(args: &Args) -> Result<()> {
         let written = args.json || write!(stdout, "{piece}").and_then(|()| stdout.flush()).is_ok();
         cancel.fetch_or(!written, Ordering::Relaxed);
     };
-    let mut context = Context::new(&loaded.model);
+    let mut context = loaded.context();
     let generation =
         generate_text(&mut context, &loaded.tokenizer, &request, &mut sampler, stream)?;
     let json = if args.json { serde_json::to_string(&generation)? } else { String::new() };

@@ -155,10 +155,15 @@ pub fn describe(device: &Device) -> String {
         };
     }
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
-    match *device == Device::flex() {
+    match is_host(device) {
         true => format!("Flex on the CPU ({threads} threads, native code)"),
         false => format!("{device:?}"),
     }
+}
+
+/// Whether tensors of the device lie in the host's memory and Flex computes with them.
+pub fn is_host(device: &Device) -> bool {
+    *device == Device::flex()
 }
 
 fn automatic() -> Device {

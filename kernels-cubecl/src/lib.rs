@@ -54,7 +54,7 @@ mod testing;
 pub use attention::{AttentionOptions, attention};
 pub use backend::{KernelBackend, KernelBackward};
 pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
-pub use device::{DeviceError, DeviceSpec, compiled_backends, describe};
+pub use device::{DeviceError, DeviceSpec, compiled_backends, describe, is_host};
 pub use linear::linear;
 pub use packed_linear::{Format, PackedMatrix, PackedRows, packed_linear, packed_rows};
 pub use rms_norm::rms_norm;

@@ -61,7 +61,7 @@ impl<'a> ChatSession<'a> {
         let mut session = Self {
             loaded,
             template,
-            context: Context::new(&loaded.model),
+            context: loaded.context(),
             stop: StopRules { token_ids, strings },
             sampler: Sampler::new(sampling)?,
             max_new_tokens: 1,
@@ -153,7 +153,7 @@ impl<'a> ChatSession<'a> {
     /// Forgets all questions and answers; the system's instructions stay.
     pub fn clear(&mut self) {
         self.turns.clear();
-        self.context = Context::new(&self.loaded.model);
+        self.context = self.loaded.context();
     }
 
     /// Texts that end an answer, the template's own among them.

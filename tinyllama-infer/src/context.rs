@@ -1,7 +1,7 @@
 //! The text a model has read: ids, and their keys and values.
 
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
-use tinyllama_model::{KvCache, TinyLlama};
+use tinyllama_model::{CausalLm, KvCache};
 
 use crate::error::InferError;
 
@@ -11,7 +11,7 @@ const MIN_CAPACITY_TOKENS: usize = 64;
 /// One sequence in front of a model: what it has read, kept so that nothing is read twice.
 #[derive(Debug)]
 pub struct Context<'a> {
-    model: &'a TinyLlama,
+    model: &'a dyn CausalLm,
     device: Device,
     cache: KvCache,
     ids: Vec<u32>,
@@ -19,8 +19,8 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// An empty context; memory is allocated as the text grows.
-    pub fn new(model: &'a TinyLlama) -> Self {
-        let device = model.embed_tokens.val().device();
+    pub fn new(model: &'a dyn CausalLm) -> Self {
+        let device = model.device();
         let cache = KvCache::new(model.config(), 1, 0, &device);
         Self { model, device, cache, ids: Vec::new() }
     }
@@ -101,7 +101,7 @@ impl<'a> Context<'a> {
 /// An id has no row in the embedding.
 pub(crate) fn ids_tensor(
     ids: &[u32],
-    model: &TinyLlama,
+    model: &dyn CausalLm,
     device: &Device,
 ) -> Result<Tensor<2, Int>, InferError> {
     let vocab_size = model.config().vocab_size;
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn prefill_and_decode_equal_one_full_forward() {
         for Fixture { model, token_ids, .. } in fixtures() {
-            let device = model.embed_tokens.val().device();
+            let device = model.device();
             let vocab_size = model.config().vocab_size;
             let ids = ids_tensor(&token_ids, &model, &device).unwrap();
             let full = to_f32(model.forward(ids, None));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use tinyllama_model::weights::WeightsError;
-use tinyllama_model::{ChatError, ConfigError, TokenizerError};
+use tinyllama_model::{ChatError, PretrainedError, TokenizerError};
 
 /// Why a model cannot be found or cannot answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +27,13 @@ pub enum InferError {
         /// The name.
         name: String,
     },
-    /// The path leads to a file.
-    #[error("{}: this is a file; name the folder that holds config.json and model.safetensors", .path.display())]
-    NotAFolder {
+    /// The path leads to a file that is no model by itself.
+    #[error(
+        "{}: not a .gguf file nor a .bin of llama2.c; of a model in Hugging Face layout name the folder \
+         that holds config.json",
+        .path.display()
+    )]
+    NotAModelFile {
         /// The path named.
         path: PathBuf,
     },
@@ -153,12 +157,12 @@ pub enum InferError {
         /// Tokens read so far.
         tokens: usize,
     },
-    /// The weights cannot be read.
+    /// The model on disk cannot be used.
+    #[error(transparent)]
+    Pretrained(#[from] PretrainedError),
+    /// The weights cannot be used.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// A configuration cannot be read.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
     /// The tokenizer cannot be read or refuses a text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

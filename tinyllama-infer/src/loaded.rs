@@ -1,38 +1,43 @@
-//! A model folder in memory: weights, tokenizer, chat template and its own generation settings.
+//! A model in memory: weights, tokenizer, chat template and its own generation settings.
 
 use std::path::Path;
 
 use burn::tensor::Device;
-use tinyllama_model::{ChatTemplate, GenerationConfig, TinyLlama, Tokenizer, weights};
+use kernels_cubecl::is_host;
+use tinyllama_model::{CausalLm, ChatTemplate, Pretrained, Tokenizer, TokenizerError};
 
-use crate::context::{ids_tensor, to_f32};
+use crate::context::{Context, ids_tensor, to_f32};
 use crate::error::InferError;
 
 /// Everything that answering takes.
 #[derive(Debug)]
 pub struct LoadedModel {
     /// The weights, on the device they were loaded to.
-    pub model: TinyLlama,
+    pub model: Box<dyn CausalLm>,
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
-    /// The folder's chat template; a pretrained model has none.
+    /// The model's own chat template; a pretrained model has none.
     pub chat_template: Option<ChatTemplate>,
-    /// The end tokens that config.json, generation_config.json and the tokenizer name.
+    /// The end tokens that the configuration, generation_config.json and the tokenizer name.
     pub stop_token_ids: Vec<u32>,
 }
 
 impl LoadedModel {
-    /// Loads a folder in Hugging Face layout, as [`locate`](crate::locate) finds it.
+    /// Loads what [`locate`](crate::locate) finds: a folder in Hugging Face layout, a GGUF file or a
+    /// checkpoint of llama2.c. On the CPU the weights stay in the bytes of their file; other devices
+    /// get them in f32.
     ///
     /// # Errors
     /// A file is missing or damaged, or the files do not belong together.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self, InferError> {
-        // The small files first: their mistakes should not wait for gigabytes.
-        let tokenizer = Tokenizer::from_folder(folder)?;
-        let chat_template = ChatTemplate::from_folder(folder)?;
-        let generation_config = GenerationConfig::from_folder(folder)?;
-        let model = weights::load(folder, device)?;
-        let config = model.config();
+    pub fn load(path: &Path, device: &Device) -> Result<Self, InferError> {
+        let Pretrained { config, generation_config, tokenizer, chat_template, tensors } =
+            Pretrained::open(path)?;
+        let tokenizer =
+            tokenizer.ok_or_else(|| TokenizerError::Missing { folder: path.to_owned() })?;
+        let model: Box<dyn CausalLm> = match is_host(device) {
+            true => Box::new(tensors.packed(&config, device)?),
+            false => Box::new(tensors.dense(&config, device)?),
+        };
         let mut stop_token_ids: Vec<u32> = Vec::new();
         let all = (config.eos_token_ids().into_iter())
             .chain(generation_config.eos_token_id)
@@ -43,6 +48,11 @@ impl LoadedModel {
             }
         }
         Ok(Self { model, tokenizer, chat_template, stop_token_ids })
+    }
+
+    /// An empty text in front of the model.
+    pub fn context(&self) -> Context<'_> {
+        Context::new(&*self.model)
     }
 
     /// The ids of a text to continue: as the tokenizer writes them, or the beginning token alone
@@ -71,8 +81,9 @@ impl LoadedModel {
         if ids.len() > context_tokens {
             return Err(InferError::PromptTooLong { prompt_tokens: ids.len(), context_tokens });
         }
-        let device = self.model.embed_tokens.val().device();
-        Ok(to_f32(self.model.forward(ids_tensor(ids, &self.model, &device)?, None)))
+        let device = self.model.device();
+        let hidden = self.model.hidden(ids_tensor(ids, &*self.model, &device)?, None); // [1, T, D]
+        Ok(to_f32(self.model.logits(hidden)))
     }
 }
 

@@ -1,4 +1,4 @@
-//! From the name of a model to its folder.
+//! From the name of a model to its folder or file.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -6,10 +6,11 @@ use std::path::{Component, Path, PathBuf};
 use crate::error::InferError;
 use crate::hub;
 
-/// The folder with `config.json` of the model called `name`:
+/// The model called `name`, for [`LoadedModel::load`](crate::LoadedModel::load):
 ///
 /// - a run folder of the trainer: the checkpoint that its `latest` names, under `checkpoints/`;
 /// - a checkpoint folder, or any other folder in Hugging Face layout: itself;
+/// - a file `*.gguf`, or `*.bin` of llama2.c: itself;
 /// - a hub id `owner/name`: a snapshot in Hugging Face's cache, downloaded once.
 ///
 /// A name such as `out/demo` could be both a path and a hub id. It is a path if the folder, or the
@@ -23,7 +24,11 @@ pub fn locate(name: &str) -> Result<PathBuf, InferError> {
         return model_folder(path);
     }
     if path.exists() {
-        return Err(InferError::NotAFolder { path: path.to_owned() });
+        let is_model = ["gguf", "bin"].iter().any(|kind| path.extension() == Some(kind.as_ref()));
+        return match is_model {
+            true => Ok(path.to_owned()),
+            false => Err(InferError::NotAModelFile { path: path.to_owned() }),
+        };
     }
     let parent_exists = path.parent().is_some_and(Path::is_dir) && path.components().count() > 1;
     if is_hub_id(name) && !parent_exists {
@@ -106,7 +111,10 @@ mod tests {
         assert!(error(folder.path()).contains("no config.json"));
         assert!(error(&folder.path().join("model")).contains("no such folder"));
         put(folder.path().join("file"), "");
-        assert!(error(&folder.path().join("file")).contains("this is a file"));
+        assert!(error(&folder.path().join("file")).contains("not a .gguf file"));
+        let gguf = folder.path().join("model.gguf");
+        put(gguf.clone(), "");
+        assert_eq!(locate(gguf.to_str().unwrap()).unwrap(), gguf);
         for name in ["step-9", "..", "", "/", "a/b"] {
             put(folder.path().join("latest"), name);
             assert!(error(folder.path()).contains(&format!("`{name}`")));

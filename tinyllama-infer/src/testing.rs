@@ -53,7 +53,7 @@ pub(crate) fn letters_model() -> LoadedModel {
         ..ModelConfig::demo()
     };
     LoadedModel {
-        model: TinyLlama::init(&config, &Device::flex(), 1),
+        model: Box::new(TinyLlama::init(&config, &Device::flex(), 1)),
         tokenizer: Tokenizer::from_json(letters_json().as_bytes()).unwrap(),
         chat_template: None,
         stop_token_ids: vec![1],

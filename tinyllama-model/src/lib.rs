@@ -17,6 +17,7 @@
 
 mod attention;
 mod block;
+mod causal_lm;
 mod chat;
 mod config;
 mod error;
@@ -26,13 +27,16 @@ mod linear;
 mod mlp;
 mod model;
 mod norm;
+mod packed;
 mod parameters;
+mod pretrained;
 mod rope;
 mod tokenizer;
 pub mod weights;
 
 pub use attention::Attention;
 pub use block::Block;
+pub use causal_lm::CausalLm;
 pub use chat::{ChatTemplate, Message, Role};
 pub use config::{MAX_SIZE, ModelConfig, RopeScaling, TrainingBytes};
 pub use error::{ChatError, ConfigError, TokenizerError};
@@ -42,6 +46,8 @@ pub use linear::{Linear, Projection};
 pub use mlp::Mlp;
 pub use model::TinyLlama;
 pub use norm::RmsNorm;
+pub use packed::PackedLinear;
 pub use parameters::{FlatParameters, ParameterGroup, ParameterRange};
+pub use pretrained::{Pretrained, PretrainedError};
 pub use rope::Rope;
 pub use tokenizer::{Algorithm, DecodeStream, Piece, PieceKind, Tokenizer, Vocabulary};

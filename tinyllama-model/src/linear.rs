@@ -1,17 +1,21 @@
-//! A projection and its dense form.
+//! A matrix of the model as the forward pass sees it, and its dense form.
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
-/// How a projection of a block is applied: dense ([`Linear`]), and later low-rank or quantized.
+/// How a matrix `[out, in]` of the model is stored and applied: dense and trainable ([`Linear`]), or in
+/// the bytes of its file ([`PackedLinear`](crate::PackedLinear)).
 ///
-/// The blocks are generic over it, so that their sequence of operations is written once.
+/// The model is generic over it, so that its sequence of operations is written once.
 pub trait Projection: Module {
-    /// `[B, T, in]` → `[B, T, out]`.
+    /// `y = x·Wᵀ`: `[B, T, in]` → `[B, T, out]`.
     fn forward(&self, x: Tensor<3>) -> Tensor<3>;
+
+    /// Rows of the matrix, as an embedding is read: ids `[B, T]` → `[B, T, in]`.
+    fn rows(&self, ids: Tensor<2, Int>) -> Tensor<3>;
 }
 
-/// `y = x·Wᵀ` without bias.
+/// A dense matrix.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `[out, in]`, as PyTorch and Hugging Face store it.
@@ -28,5 +32,12 @@ impl Linear {
 impl Projection for Linear {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         kernels_cubecl::linear(x, self.weight.val())
+    }
+
+    fn rows(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, length] = ids.dims();
+        let weight = self.weight.val();
+        let [_, width] = weight.dims();
+        weight.select(0, ids.reshape([batch * length])).reshape([batch, length, width])
     }
 }

@@ -1,6 +1,8 @@
 //! The whole model.
 
-use burn::module::{Module, Param};
+use std::convert::Infallible;
+
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -20,13 +22,13 @@ use crate::rope::Rope;
 #[derive(Module, Debug)]
 pub struct TinyLlama<P = Linear> {
     /// `[V, D]`
-    pub embed_tokens: Param<Tensor<2>>,
+    pub embed_tokens: P,
     /// The L blocks.
     pub layers: Vec<Block<P>>,
     /// Norm before the head.
     pub norm: RmsNorm,
     /// `[V, D]`; `None` when the head is tied to `embed_tokens`.
-    pub lm_head: Option<Linear>,
+    pub lm_head: Option<P>,
     #[module(skip)]
     config: ModelConfig,
 }
@@ -46,49 +48,61 @@ impl TinyLlama {
             stream += 1;
             random_matrix([rows, columns], std, seed, stream, device)
         };
-        Self::build(config, device, |matrix| match matrix {
-            Matrix::EmbedTokens | Matrix::LmHead => normal(config.vocab_size, d, std),
-            Matrix::QkvProj(_) => normal((n + 2 * k) * h, d, std),
-            Matrix::OProj(_) => normal(d, n * h, residual_std),
-            Matrix::GateUpProj(_) => normal(2 * f, d, std),
-            Matrix::DownProj(_) => normal(d, f, residual_std),
-        })
+        let Ok(model) = Self::build(config, device, |matrix| {
+            Ok::<_, Infallible>(Linear::new(match matrix {
+                Matrix::EmbedTokens | Matrix::LmHead => normal(config.vocab_size, d, std),
+                Matrix::QkvProj(_) => normal((n + 2 * k) * h, d, std),
+                Matrix::OProj(_) => normal(d, n * h, residual_std),
+                Matrix::GateUpProj(_) => normal(2 * f, d, std),
+                Matrix::DownProj(_) => normal(d, f, residual_std),
+            }))
+        });
+        model
     }
+}
 
+impl<P: Projection> TinyLlama<P> {
     /// Assembles a model from its matrices, asked for in the order of the forward pass; norms are 1.
-    pub(crate) fn build(
+    pub(crate) fn build<E>(
         config: &ModelConfig,
         device: &Device,
-        mut matrix: impl FnMut(Matrix) -> Tensor<2>,
-    ) -> Self {
+        mut matrix: impl FnMut(Matrix) -> Result<P, E>,
+    ) -> Result<Self, E> {
         let norm = || RmsNorm::new(config.hidden_size, config.rms_norm_eps, device);
-        let embed_tokens = Param::from_tensor(matrix(Matrix::EmbedTokens));
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| Block {
+        let embed_tokens = matrix(Matrix::EmbedTokens)?;
+        let block = |layer| {
+            Ok(Block {
                 input_layernorm: norm(),
                 self_attn: Attention::new(
-                    Linear::new(matrix(Matrix::QkvProj(layer))),
-                    Linear::new(matrix(Matrix::OProj(layer))),
+                    matrix(Matrix::QkvProj(layer))?,
+                    matrix(Matrix::OProj(layer))?,
                     config.num_attention_heads,
                     config.num_key_value_heads,
                     config.head_dim(),
                 ),
                 post_attention_layernorm: norm(),
                 mlp: Mlp {
-                    gate_up_proj: Linear::new(matrix(Matrix::GateUpProj(layer))),
-                    down_proj: Linear::new(matrix(Matrix::DownProj(layer))),
+                    gate_up_proj: matrix(Matrix::GateUpProj(layer))?,
+                    down_proj: matrix(Matrix::DownProj(layer))?,
                 },
             })
-            .collect();
-        let lm_head = (!config.tie_word_embeddings).then(|| Linear::new(matrix(Matrix::LmHead)));
-        Self { embed_tokens, layers, norm: norm(), lm_head, config: config.clone() }
+        };
+        let layers = (0..config.num_hidden_layers).map(block).collect::<Result<_, E>>()?;
+        let lm_head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(matrix(Matrix::LmHead)?),
+        };
+        Ok(Self { embed_tokens, layers, norm: norm(), lm_head, config: config.clone() })
     }
-}
 
-impl<P: Projection> TinyLlama<P> {
     /// The sizes this model was built with.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Where the model computes.
+    pub fn device(&self) -> Device {
+        self.norm.weight.val().device()
     }
 
     /// Hidden states after the final norm.
@@ -99,12 +113,11 @@ impl<P: Projection> TinyLlama<P> {
     /// # Panics
     /// When the positions exceed `max_position_embeddings` or the cache; ids must be below V.
     pub fn hidden(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
-        let [batch, length] = ids.dims();
+        let [_, length] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let (end, limit) = (start + length, self.config.max_position_embeddings);
         assert!(end <= limit, "positions {start}..{end} of a model that has {limit}");
-        let x = self.embed_tokens.val().select(0, ids.reshape([batch * length])); // [R, D]
-        let mut x = x.reshape([batch, length, self.config.hidden_size]); // [B, T, D]
+        let mut x = self.embed_tokens.rows(ids); // [B, T, D]
         let rope = Rope::new(&self.config, start..end, &x.device());
         match cache {
             None => {
@@ -123,11 +136,7 @@ impl<P: Projection> TinyLlama<P> {
 
     /// `[B, T, D]` → `[B, T, V]`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        let weight = match &self.lm_head {
-            Some(head) => head.weight.val(),
-            None => self.embed_tokens.val(),
-        };
-        kernels_cubecl::linear(hidden, weight)
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).forward(hidden)
     }
 
     /// Logits of every position: ids `[B, T]` → `[B, T, V]`.
@@ -169,6 +178,8 @@ fn random_matrix(
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Param;
+
     use super::*;
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
@@ -200,7 +211,7 @@ mod tests {
         };
         const STD: f64 = 0.079_056_941_5; // √(2 / (5 · 64))
         const RESIDUAL_STD: f64 = 0.041_666_666_7; // 1 / (√64 · 3)
-        check(&model.embed_tokens, STD);
+        check(&model.embed_tokens.weight, STD);
         check(&model.lm_head.as_ref().unwrap().weight, STD);
         for layer in &model.layers {
             check(&layer.self_attn.qkv_proj.weight, STD);
@@ -232,7 +243,7 @@ mod tests {
         let rows = |seed| -> Vec<Vec<u64>> {
             let model = init(seed);
             let matrices = [
-                &model.embed_tokens,
+                &model.embed_tokens.weight,
                 &model.lm_head.as_ref().unwrap().weight,
                 &model.layers[0].self_attn.qkv_proj.weight,
                 &model.layers[1].self_attn.qkv_proj.weight,

@@ -100,7 +100,7 @@ impl<S: BatchSource> Trainer<S> {
         if let Some(change) = config.model_difference(model.config()) {
             return Err(TrainError::OtherModel { change });
         }
-        let device = model.embed_tokens.val().device().inner();
+        let device = model.device().inner();
         let parameters = FlatParameters::from_model(&model);
         let optimizer = optimizer(&config, &parameters, &device)?;
         let model = parameters.install(model.train());

@@ -121,7 +121,7 @@ fn recite(name: &str, device: &Device) -> Result<String> {
         cancel: &AtomicBool::new(false),
     };
     let mut sampler = Sampler::new(Sampling { temperature: 0.3, ..Sampling::unfiltered(7) })?;
-    let mut context = Context::new(&loaded.model);
+    let mut context = loaded.context();
     let generation =
         generate_text(&mut context, &loaded.tokenizer, &request, &mut sampler, |_| {})?;
     Ok(generation.text)

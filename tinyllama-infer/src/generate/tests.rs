@@ -50,7 +50,7 @@ fn letters(stop: &StopRules, cancel_after: Option<usize>) -> (Generation, String
     let mut sampler = Sampler::new(Sampling::unfiltered(3)).unwrap();
     let mut shown = String::new();
     let mut pieces = 0;
-    let mut context = Context::new(&loaded.model);
+    let mut context = loaded.context();
     let generation =
         generate_text(&mut context, &loaded.tokenizer, &request, &mut sampler, |piece| {
             shown.push_str(piece);

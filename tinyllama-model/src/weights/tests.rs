@@ -1,5 +1,13 @@
 //! Storage formats against values known from their bits, and folders that promise what they do not hold.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ::safetensors::tensor::TensorView;
+use ::safetensors::{Dtype, SafeTensors};
+use burn::tensor::Device;
+
 use super::*;
 
 /// A committed model with grouped queries and a head of its own.
@@ -36,7 +44,7 @@ fn write_halves(folder: &Path, dtype: Dtype, patterns: &[u16]) {
     let views = filled
         .iter()
         .map(|(name, shape, bytes)| (name, TensorView::new(dtype, shape.clone(), bytes).unwrap()));
-    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+    ::safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
 }
 
 /// Bits and values of IEEE 754 binary16 and of bfloat16: one, a negative number, a third, the smallest
@@ -64,7 +72,7 @@ fn halves_have_the_values_of_their_bits() {
         let expected = |count: usize| -> Vec<f32> {
             table.iter().map(|(_, value)| *value).cycle().take(count).collect()
         };
-        let embedding = values(model.embed_tokens.val());
+        let embedding = values(model.embed_tokens.weight.val());
         assert_eq!(embedding, expected(embedding.len()), "{dtype:?}");
         assert_eq!(values(model.norm.weight.val()), expected(54), "{dtype:?}");
     }
@@ -84,7 +92,7 @@ fn shards_are_one_model() {
             .filter_map(|(index, tensor)| (index % 2 == parity).then_some(tensor))
             .collect();
         weight_map.extend(half.iter().map(|(name, _)| (name.clone(), shard)));
-        safetensors::serialize_to_file(half, None, &folder.path().join(shard)).unwrap();
+        ::safetensors::serialize_to_file(half, None, &folder.path().join(shard)).unwrap();
     }
     let index = serde_json::json!({ "weight_map": weight_map }).to_string();
     fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
@@ -103,7 +111,7 @@ fn shards_are_one_model() {
 #[test]
 fn damaged_and_absent_weights_are_named() {
     let folder = folder_without_weights();
-    assert!(refused(folder.path()).contains("no model.safetensors and no"));
+    assert!(refused(folder.path()).contains("no model.safetensors, no pytorch_model.bin"));
     let path = folder.path().join("model.safetensors");
     let whole = fs::read(fixture().join("model.safetensors")).unwrap();
     for length in [0, 4, 100, whole.len() - 1] {
@@ -135,7 +143,7 @@ fn shards_do_not_hold_a_tensor_twice() {
     let index = serde_json::json!({ "weight_map": weight_map }).to_string();
     fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
     let message = refused(folder.path());
-    assert!(message.contains("2.safetensors: holds `"), "{message}");
+    assert!(message.contains("2.safetensors: holds a second `"), "{message}");
 }
 
 /// A config that promises terabytes is refused by the file's own header, before any allocation.

@@ -1,0 +1,94 @@
+//! Tensors to a model: dense on a device, or in the bytes of their files.
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor, TensorData};
+use kernels_cubecl::{PackedMatrix, PackedRows};
+
+use super::layout::{FINAL_NORM, Part, check, layer_norm_names, packed};
+use super::{Tensors, WeightsError};
+use crate::config::ModelConfig;
+use crate::linear::{Linear, Projection};
+use crate::model::{Matrix, TinyLlama};
+use crate::packed::PackedLinear;
+
+impl Tensors {
+    /// The model in f32 on `device`, converted and sent one matrix at a time.
+    ///
+    /// # Errors
+    /// A tensor is missing, has another shape than `config` says, has no place in a Llama, or holds
+    /// an infinite or undefined element.
+    pub fn dense(&self, config: &ModelConfig, device: &Device) -> Result<TinyLlama, WeightsError> {
+        self.assemble(config, device, |matrix| {
+            let parts = packed(config, matrix);
+            let rows: usize = parts.iter().map(|part| part.rows).sum();
+            let columns = parts[0].columns;
+            let mut values = Vec::with_capacity(rows * columns);
+            for part in &parts {
+                values.extend(self.values(&part.name)?);
+            }
+            let weight = Tensor::from_data(TensorData::new(values, [rows, columns]), device);
+            Ok(Linear::new(weight))
+        })
+    }
+
+    /// The model in the bytes of its files, computed on the host; its norms are on `device`. What is
+    /// infinite or undefined in them shows in the logits, and [`Tensors::find_not_finite`] finds it.
+    ///
+    /// # Errors
+    /// A tensor is missing, has another shape than `config` says, or has no place in a Llama.
+    pub fn packed(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+    ) -> Result<TinyLlama<PackedLinear>, WeightsError> {
+        self.assemble(config, device, |matrix| {
+            let parts = packed(config, matrix);
+            let columns = parts[0].columns;
+            let rows = |part: &Part| {
+                let tensor = &self.by_name[&part.name];
+                PackedRows { format: tensor.format, rows: part.rows, bytes: tensor.bytes.clone() }
+            };
+            let parts = parts.iter().map(rows).collect();
+            Ok(PackedLinear::new(PackedMatrix::new(columns, parts)))
+        })
+    }
+
+    /// The first tensor, by name, that holds an infinite or undefined element.
+    pub fn find_not_finite(&self) -> Option<&str> {
+        let not_finite = |name: &&String| self.values(name).is_err();
+        self.by_name.keys().find(not_finite).map(String::as_str)
+    }
+
+    fn assemble<P: Projection>(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+        matrix: impl FnMut(Matrix) -> Result<P, WeightsError>,
+    ) -> Result<TinyLlama<P>, WeightsError> {
+        // Everything is checked before anything of the config's sizes is allocated.
+        check(config, self)?;
+        let norm = |name: &str| -> Result<_, WeightsError> {
+            let values = TensorData::new(self.values(name)?, [config.hidden_size]);
+            Ok(Param::from_tensor(Tensor::from_data(values, device)))
+        };
+        let mut model = TinyLlama::build(config, device, matrix)?;
+        for (index, layer) in model.layers.iter_mut().enumerate() {
+            let [before, after] = layer_norm_names(index);
+            layer.input_layernorm.weight = norm(&before)?;
+            layer.post_attention_layernorm.weight = norm(&after)?;
+        }
+        model.norm.weight = norm(FINAL_NORM)?;
+        Ok(model)
+    }
+
+    /// The elements of a tensor that `check` has passed.
+    fn values(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        let values = self.by_name[name].to_f32();
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(values),
+            false => {
+                Err(WeightsError::NotFinite { origin: self.origin.clone(), name: name.to_owned() })
+            }
+        }
+    }
+}
