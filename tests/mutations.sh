@@ -79,10 +79,50 @@ mutation rope-table-sign "model integration" tinyllama-model/src/rope.rs \
     "the table of sines is negated" \
     'sin: table(f64::sin)' \
     'sin: table(|angle| -angle.sin())'
-mutation rope-scaling-ignored "model integration" tinyllama-model/src/rope.rs \
-    "positions are not divided by the factor of linear scaling" \
-    'position as f64 / factor' \
-    'position as f64'
+mutation rope-scaling-ignored "model integration" tinyllama-model/src/rope/frequencies.rs \
+    "angles are not divided by the factor of linear scaling" \
+    'unscaled(theta).map(|w| w / factor).collect()' \
+    'unscaled(theta).map(|w| w / factor * factor).collect()'
+mutation dynamic-length-of-the-pass "model integration" tinyllama-model/src/rope.rs \
+    "dynamic scaling looks at the tokens of a pass, not of the text" \
+    'frequencies(config, positions.end)' \
+    'frequencies(config, positions.len())'
+mutation dynamic-exponent "model integration" tinyllama-model/src/rope/frequencies.rs \
+    "the base of dynamic scaling grows by the factor without its exponent" \
+    '.powf(head_dim / (head_dim - 2.0))' \
+    ''
+mutation yarn-ramp-reversed "model integration" tinyllama-model/src/rope/frequencies.rs \
+    "YaRN stretches short wavelengths and keeps long ones" \
+    'blend(w, w / factor, stretched(pair))' \
+    'blend(w / factor, w, stretched(pair))'
+mutation yarn-never-truncates "model" tinyllama-model/src/rope/frequencies.rs \
+    "the ramp of YaRN begins and ends between pairs" \
+    'if truncate { (low.floor()' \
+    'if truncate && false { (low.floor()'
+mutation attention-factor-on-sines-only "model integration" tinyllama-model/src/rope.rs \
+    "the attention factor of YaRN is left out of the cosines" \
+    'cos: table(f64::cos)' \
+    'cos: table(f64::cos) / attention_factor'
+mutation mscale-ignored "model" tinyllama-model/src/rope/frequencies.rs \
+    "the attention factor of YaRN follows from its factor alone" \
+    'of(mscale) / of(all_dim)' \
+    'of(mscale / mscale) + 0.0 * all_dim'
+mutation llama3-hard-threshold "model integration" tinyllama-model/src/rope/frequencies.rs \
+    "wavelengths between those that stay and those that are stretched stay" \
+    '1.0 - (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)' \
+    'f64::from(turns < low_freq_factor) + 0.0 * high_freq_factor'
+mutation dynamic-context-not-longer "model integration" tinyllama-model/src/config.rs \
+    "dynamic scaling does not let a model see farther" \
+    '(self.max_position_embeddings as f64 * factor) as usize' \
+    '(self.max_position_embeddings as f64 * factor.min(1.0)) as usize'
+mutation yarn-written-as-linear-was "model" tinyllama-model/src/config/json.rs \
+    "config.json lacks the key by which transformers knows YaRN today" \
+    'rope_type: kind("yarn"),' \
+    'rope_type: None,'
+mutation rope-parameters-first "model" tinyllama-model/src/config/json.rs \
+    "of a file with both keys the one is read that transformers does not" \
+    'json.rope_scaling.as_ref().or(json.rope_parameters.as_ref())' \
+    'json.rope_parameters.as_ref().or(json.rope_scaling.as_ref())'
 mutation norm-eps-fixed "model integration" tinyllama-model/src/norm.rs \
     "eps is not that of config.json" \
     'self.weight.val(), self.eps)' \

@@ -25,9 +25,9 @@ impl<'a> Context<'a> {
         Self { model, device, cache, ids: Vec::new() }
     }
 
-    /// Tokens the model can see at once: `max_position_embeddings`.
+    /// Tokens the model can see at once: [`context_tokens`](tinyllama_model::ModelConfig::context_tokens).
     pub fn limit_tokens(&self) -> usize {
-        self.model.config().max_position_embeddings
+        self.model.config().context_tokens()
     }
 
     /// The tokens read so far.
@@ -120,7 +120,7 @@ pub(crate) fn to_f32<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Fixture, assert_close, fixtures};
+    use crate::testing::{Fixture, assert_close, fixture, fixtures};
 
     /// The same f32 sums in another order: logits of these models are below 20.
     const OTHER_ORDER: f32 = 1e-4;
@@ -181,5 +181,22 @@ mod tests {
         assert!(matches!(context.push(3), Err(InferError::PromptTooLong { .. })));
         assert!(matches!(context.prefill(&[211]), Err(InferError::ForeignToken { id: 211, .. })));
         assert!(matches!(context.prefill(&[]), Err(InferError::EmptyPrompt)));
+    }
+
+    /// 3 times its `max_position_embeddings` of 24.
+    #[test]
+    fn dynamic_scaling_sees_farther() {
+        let Fixture { model, token_ids, greedy_ids } = fixture("tiny_llama_dynamic");
+        let mut context = Context::new(&model);
+        assert_eq!(context.limit_tokens(), 72);
+        let mut logits = context.prefill(&token_ids).unwrap().0;
+        for &id in &greedy_ids {
+            let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+            assert_eq!(best, id as usize, "after {} tokens", context.ids().len());
+            logits = context.push(id).unwrap();
+        }
+        assert!(context.ids().len() > model.config().max_position_embeddings);
+        let error = context.prefill(&[3; 73]).unwrap_err().to_string();
+        assert!(error.contains("73") && error.contains("72"), "{error}");
     }
 }

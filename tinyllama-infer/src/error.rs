@@ -134,7 +134,7 @@ pub enum InferError {
     PromptTooLong {
         /// Tokens of the prompt.
         prompt_tokens: usize,
-        /// `max_position_embeddings`.
+        /// What the model can see at once.
         context_tokens: usize,
     },
     /// The tokenizer knows tokens that the model does not.

@@ -74,7 +74,7 @@ impl LoadedModel {
     /// # Errors
     /// `ids` is empty or longer than the context, or has an id that the model lacks.
     pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, InferError> {
-        let context_tokens = self.model.config().max_position_embeddings;
+        let context_tokens = self.model.config().context_tokens();
         if ids.is_empty() {
             return Err(InferError::EmptyPrompt);
         }

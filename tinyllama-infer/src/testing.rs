@@ -26,7 +26,7 @@ pub(crate) fn fixtures() -> Vec<Fixture> {
     ["tiny_llama", "tiny_llama_tied", "tiny_llama_scaled"].map(fixture).into()
 }
 
-fn fixture(name: &str) -> Fixture {
+pub(crate) fn fixture(name: &str) -> Fixture {
     let folder = fixture_folder(name);
     let bytes = fs::read(folder.join("reference.safetensors")).unwrap();
     let reference = SafeTensors::deserialize(&bytes).unwrap();

@@ -4,6 +4,7 @@
 
 mod counts;
 mod json;
+mod rope_scaling;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token_ids;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::counts::TrainingBytes;
 use self::json::ConfigJson;
+pub use self::rope_scaling::RopeScaling;
 use crate::error::ConfigError;
 
 /// No Llama has a larger size, and the product of two of them fits in 64 bits with room to spare.
@@ -46,13 +48,14 @@ pub struct ModelConfig {
     pub num_key_value_heads: usize,
     /// H when the file names it; see [`ModelConfig::head_dim`].
     pub head_dim: Option<usize>,
-    /// Longest sequence the model is meant for, in tokens.
+    /// Longest sequence the model is meant for, in tokens; dynamic scaling sees farther, see
+    /// [`ModelConfig::context_tokens`].
     pub max_position_embeddings: usize,
     /// Added to the mean square in RMSNorm.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// How positions are rescaled before rotation.
+    /// How rotary angles are changed to read longer texts than the first training's.
     pub rope_scaling: Option<RopeScaling>,
     /// Whether the output head is the embedding matrix.
     pub tie_word_embeddings: bool,
@@ -68,18 +71,6 @@ pub struct ModelConfig {
     pub pad_token_id: Option<u32>,
     /// Element type of the stored weights, for example `float32` or `bfloat16`.
     pub torch_dtype: String,
-}
-
-/// A change of the rotary positions that lets a model read longer texts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// Positions divided by `factor` (position interpolation, <https://arxiv.org/abs/2306.15595>;
-    /// TinyLlama's `condense_ratio`).
-    Linear {
-        /// The divisor, at least 1.
-        factor: f64,
-    },
 }
 
 impl ModelConfig {
@@ -195,6 +186,17 @@ impl ModelConfig {
         }
     }
 
+    /// Tokens the model may see at once: `max_position_embeddings`, times the factor of dynamic scaling,
+    /// the one kind that leaves that number at the length of the first training.
+    pub fn context_tokens(&self) -> usize {
+        match self.rope_scaling {
+            Some(RopeScaling::Dynamic { factor, .. }) => {
+                (self.max_position_embeddings as f64 * factor) as usize
+            }
+            _ => self.max_position_embeddings,
+        }
+    }
+
     /// Every token that ends a sequence.
     pub fn eos_token_ids(&self) -> Vec<u32> {
         self.eos_token_id.iter().chain(&self.other_eos_token_ids).copied().collect()
@@ -266,10 +268,8 @@ impl ModelConfig {
         require(rope_theta.is_finite() && rope_theta > 1.0, "rope_theta", rope_theta, || {
             "finite and above 1".to_owned()
         })?;
-        if let Some(RopeScaling::Linear { factor }) = self.rope_scaling {
-            require(factor.is_finite() && factor >= 1.0, "rope_scaling.factor", factor, || {
-                "finite and at least 1".to_owned()
-            })?;
+        if let Some(scaling) = self.rope_scaling {
+            scaling.validate(self)?;
         }
         require(
             initializer_range.is_finite() && initializer_range > 0.0,

@@ -111,11 +111,11 @@ impl<P: Projection> TinyLlama<P> {
     /// ids `[B, T]` → `[B, T, D]`. With a cache, ids continue the cached sequences.
     ///
     /// # Panics
-    /// When the positions exceed `max_position_embeddings` or the cache; ids must be below V.
+    /// When the positions exceed [`ModelConfig::context_tokens`] or the cache; ids must be below V.
     pub fn hidden(&self, ids: Tensor<2, Int>, cache: Option<&mut KvCache>) -> Tensor<3> {
         let [_, length] = ids.dims();
         let start = cache.as_ref().map_or(0, |cache| cache.len());
-        let (end, limit) = (start + length, self.config.max_position_embeddings);
+        let (end, limit) = (start + length, self.config.context_tokens());
         assert!(end <= limit, "positions {start}..{end} of a model that has {limit}");
         let mut x = self.embed_tokens.rows(ids); // [B, T, D]
         let rope = Rope::new(&self.config, start..end, &x.device());

@@ -1,17 +1,22 @@
 //! The angles of the rotary embedding (Su et al. 2021, arXiv 2104.09864).
 
+mod frequencies;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::config::{ModelConfig, RopeScaling};
+use self::frequencies::{Frequencies, frequencies};
+use crate::config::ModelConfig;
 
 /// Cosines and sines of the positions of one forward pass, each `[1, T, H/2]`: the angle of position p
-/// and pair i is `p/s · theta^(−2i/H)`, where s is the factor of linear scaling (Chen et al. 2023,
-/// arXiv 2306.15595) or 1.
+/// and pair i is `p · theta^(−2i/H)`, changed as [`RopeScaling`](crate::RopeScaling) says.
 ///
 /// Every pass computes its own positions. A table of the whole context would take as much memory as
-/// config.json says, and a decoding step reads one row of it.
+/// config.json says, and a decoding step reads one row of it. Dynamic scaling changes all rows with the
+/// length of the text, which is where the positions of a pass end.
 #[derive(Clone, Debug)]
 pub struct Rope {
     cos: Tensor<3>,
@@ -21,20 +26,14 @@ pub struct Rope {
 impl Rope {
     /// The angles of `positions`, T of them, in f64 until the last rounding.
     pub fn new(config: &ModelConfig, positions: Range<usize>, device: &Device) -> Self {
-        let half = config.head_dim() / 2;
-        let factor = match config.rope_scaling {
-            Some(RopeScaling::Linear { factor }) => factor,
-            None => 1.0,
-        };
-        let frequencies: Vec<f64> =
-            (0..half).map(|pair| config.rope_theta.powf(-(pair as f64) / half as f64)).collect();
-        let length = positions.len();
+        let (length, half) = (positions.len(), config.head_dim() / 2);
+        let Frequencies { per_token, attention_factor } = frequencies(config, positions.end);
         let angles: Vec<f64> = positions
-            .map(|position| position as f64 / factor)
-            .flat_map(|position| frequencies.iter().map(move |frequency| position * frequency))
+            .flat_map(|position| per_token.iter().map(move |frequency| position as f64 * frequency))
             .collect();
         let table = |of: fn(f64) -> f64| {
-            let values: Vec<f32> = angles.iter().map(|&angle| of(angle) as f32).collect();
+            let scaled = |&angle: &f64| (of(angle) * attention_factor) as f32;
+            let values: Vec<f32> = angles.iter().map(scaled).collect();
             Tensor::from_data(TensorData::new(values, [1, length, half]), device)
         };
         Self { cos: table(f64::cos), sin: table(f64::sin) }

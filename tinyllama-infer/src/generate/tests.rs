@@ -28,7 +28,7 @@ fn greedy_tokens_are_those_of_transformers() {
 #[test]
 fn the_context_cuts_what_does_not_fit() {
     let Fixture { model, token_ids, .. } = fixtures().remove(0);
-    let limit = model.config().max_position_embeddings;
+    let limit = model.config().context_tokens();
     let mut context = Context::new(&model);
     let found = greedy(&mut context, &token_ids, 10_000);
     assert_eq!(found.finish_reason, FinishReason::Context);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::rope_scaling::{DEFAULT_BETA_FAST, DEFAULT_BETA_SLOW};
 use super::{ModelConfig, RopeScaling, token_ids};
 use crate::error::ConfigError;
 
@@ -30,6 +31,8 @@ pub(super) struct ConfigJson {
     rope_scaling: Option<RopeJson>,
     #[serde(default, skip_serializing)]
     rope_parameters: Option<RopeJson>,
+    #[serde(default, skip_serializing)]
+    original_max_position_embeddings: Option<usize>,
     #[serde(default)]
     tie_word_embeddings: Option<bool>,
     #[serde(default)]
@@ -56,16 +59,34 @@ pub(super) struct ConfigJson {
 }
 
 /// `rope_scaling` of transformers 4 or `rope_parameters` of transformers 5.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct RopeJson {
-    // Written as `type` because every version reads it, and versions before 4.43 nothing else.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     old_type: Option<String>,
-    #[serde(default, skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     rope_type: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     factor: Option<f64>,
-    #[serde(default, skip_serializing)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_max_position_embeddings: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attention_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta_fast: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    beta_slow: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mscale: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mscale_all_dim: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    low_freq_factor: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    high_freq_factor: Option<f64>,
+    #[serde(skip_serializing)]
     rope_theta: Option<f64>,
 }
 
@@ -74,8 +95,9 @@ impl TryFrom<ConfigJson> for ModelConfig {
 
     fn try_from(json: ConfigJson) -> Result<Self, ConfigError> {
         json.refuse_unsupported()?;
-        // transformers 5 gives `rope_parameters` precedence over the old keys.
-        let rope = json.rope_parameters.as_ref().or(json.rope_scaling.as_ref());
+        // Where a file has both, transformers 4 reads the old key, and so does transformers 5.
+        let rope = json.rope_scaling.as_ref().or(json.rope_parameters.as_ref());
+        let rope_scaling = rope.map(|rope| json.scaling(rope)).transpose()?.flatten();
         let mut eos_token_ids = json.eos_token_id.into_iter();
         Ok(Self {
             vocab_size: json.vocab_size,
@@ -91,7 +113,7 @@ impl TryFrom<ConfigJson> for ModelConfig {
                 .and_then(|rope| rope.rope_theta)
                 .or(json.rope_theta)
                 .unwrap_or(10_000.0),
-            rope_scaling: rope.map(RopeJson::scaling).transpose()?.flatten(),
+            rope_scaling,
             tie_word_embeddings: json.tie_word_embeddings.unwrap_or(false),
             initializer_range: json.initializer_range.unwrap_or(0.02),
             bos_token_id: json.bos_token_id,
@@ -118,13 +140,9 @@ impl From<ModelConfig> for ConfigJson {
             max_position_embeddings: config.max_position_embeddings,
             rms_norm_eps: config.rms_norm_eps,
             rope_theta: Some(config.rope_theta),
-            rope_scaling: config.rope_scaling.map(|RopeScaling::Linear { factor }| RopeJson {
-                old_type: Some("linear".to_owned()),
-                rope_type: None,
-                factor: Some(factor),
-                rope_theta: None,
-            }),
+            rope_scaling: config.rope_scaling.map(RopeJson::from),
             rope_parameters: None,
+            original_max_position_embeddings: None,
             tie_word_embeddings: Some(config.tie_word_embeddings),
             hidden_act: Some("silu".to_owned()),
             initializer_range: Some(config.initializer_range),
@@ -171,24 +189,112 @@ impl ConfigJson {
             _ => Ok(()),
         }
     }
+    fn scaling(&self, rope: &RopeJson) -> Result<Option<RopeScaling>, ConfigError> {
+        let kind = rope.rope_type.as_deref().or(rope.old_type.as_deref()).unwrap_or("default");
+        let number = |key, value: Option<f64>| {
+            value.ok_or_else(|| ConfigError::Invalid {
+                key,
+                value: "absent".to_owned(),
+                requirement: format!("a number where rope_scaling is {kind}"),
+            })
+        };
+        let factor = number("rope_scaling.factor", rope.factor);
+        // Beside `rope_scaling` transformers 5 reads this key first, and dynamic scaling reads neither.
+        let trained_tokens =
+            self.original_max_position_embeddings.or(rope.original_max_position_embeddings);
+        Ok(Some(match kind {
+            "default" => return Ok(None),
+            "linear" => RopeScaling::Linear { factor: factor? },
+            "dynamic" => RopeScaling::Dynamic {
+                factor: factor?,
+                original_max_position_embeddings: rope.original_max_position_embeddings,
+            },
+            "yarn" => RopeScaling::Yarn {
+                factor: match (rope.factor, trained_tokens) {
+                    // How transformers 5 takes `null`.
+                    (None, Some(tokens @ 1..)) => {
+                        self.max_position_embeddings as f64 / tokens as f64
+                    }
+                    _ => factor?,
+                },
+                original_max_position_embeddings: trained_tokens,
+                attention_factor: rope.attention_factor,
+                // 0 stands for the default too.
+                beta_fast: rope.beta_fast.filter(|beta| *beta != 0.0).unwrap_or(DEFAULT_BETA_FAST),
+                beta_slow: rope.beta_slow.filter(|beta| *beta != 0.0).unwrap_or(DEFAULT_BETA_SLOW),
+                mscale: rope.mscale,
+                mscale_all_dim: rope.mscale_all_dim,
+                truncate: rope.truncate.unwrap_or(true),
+            },
+            "llama3" => RopeScaling::Llama3 {
+                factor: factor?,
+                low_freq_factor: number("rope_scaling.low_freq_factor", rope.low_freq_factor)?,
+                high_freq_factor: number("rope_scaling.high_freq_factor", rope.high_freq_factor)?,
+                original_max_position_embeddings: trained_tokens
+                    .unwrap_or(self.max_position_embeddings),
+            },
+            _ => {
+                return Err(ConfigError::Unsupported {
+                    key: "rope_scaling.rope_type",
+                    value: format!("`{kind}`"),
+                    remedy: "only `default`, `linear`, `dynamic`, `yarn` and `llama3` are computed \
+                             here",
+                });
+            }
+        }))
+    }
 }
 
-impl RopeJson {
-    fn scaling(&self) -> Result<Option<RopeScaling>, ConfigError> {
-        let kind = self.rope_type.as_deref().or(self.old_type.as_deref()).unwrap_or("default");
-        match (kind, self.factor) {
-            ("default", _) => Ok(None),
-            ("linear", Some(factor)) => Ok(Some(RopeScaling::Linear { factor })),
-            ("linear", None) => Err(ConfigError::Invalid {
-                key: "rope_scaling.factor",
-                value: "absent".to_owned(),
-                requirement: "a number where rope_scaling is linear".to_owned(),
-            }),
-            _ => Err(ConfigError::Unsupported {
-                key: "rope_scaling.rope_type",
-                value: format!("`{kind}`"),
-                remedy: "only `default` and `linear` are computed here",
-            }),
+impl From<RopeScaling> for RopeJson {
+    /// The kind is `type` before transformers 4.43, which wants that key and `factor` alone; `rope_type`
+    /// since then, when YaRN, which others had written as `type`, and Llama 3.1 came.
+    fn from(scaling: RopeScaling) -> Self {
+        let kind = |kind: &str| Some(kind.to_owned());
+        match scaling {
+            RopeScaling::Linear { factor } => {
+                Self { old_type: kind("linear"), factor: Some(factor), ..Self::default() }
+            }
+            RopeScaling::Dynamic { factor, original_max_position_embeddings } => Self {
+                old_type: kind("dynamic"),
+                factor: Some(factor),
+                original_max_position_embeddings,
+                ..Self::default()
+            },
+            RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings,
+                attention_factor,
+                beta_fast,
+                beta_slow,
+                mscale,
+                mscale_all_dim,
+                truncate,
+            } => Self {
+                old_type: kind("yarn"),
+                rope_type: kind("yarn"),
+                factor: Some(factor),
+                original_max_position_embeddings,
+                attention_factor,
+                beta_fast: Some(beta_fast),
+                beta_slow: Some(beta_slow),
+                mscale,
+                mscale_all_dim,
+                truncate: (!truncate).then_some(false),
+                ..Self::default()
+            },
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => Self {
+                rope_type: kind("llama3"),
+                factor: Some(factor),
+                low_freq_factor: Some(low_freq_factor),
+                high_freq_factor: Some(high_freq_factor),
+                original_max_position_embeddings: Some(original_max_position_embeddings),
+                ..Self::default()
+            },
         }
     }
 }

@@ -204,11 +204,6 @@ fn reads_every_spelling_of_rope_scaling() {
 #[test]
 fn refuses_what_the_model_does_not_compute() {
     unreadable(
-        r#""rope_scaling": {"rope_type": "yarn", "factor": 4.0},"#,
-        "`rope_scaling.rope_type` is `yarn`, which is not supported: only `default` and `linear` \
-         are computed here",
-    );
-    unreadable(
         r#""rope_scaling": {"type": "linear"},"#,
         "`rope_scaling.factor` is absent, but must be a number where rope_scaling is linear",
     );
