@@ -22,6 +22,7 @@ mod chat;
 mod config;
 mod error;
 mod generation_config;
+pub mod gguf;
 mod kv_cache;
 mod linear;
 mod mlp;

@@ -1,0 +1,3 @@
+//! GGUF files made byte by byte, whole ones and all kinds of broken ones, and real ones.
+
+mod builder;
