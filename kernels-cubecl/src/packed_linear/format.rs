@@ -6,6 +6,8 @@
 
 mod dequantize;
 mod quantize;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

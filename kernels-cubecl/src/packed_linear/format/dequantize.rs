@@ -1,7 +1,7 @@
 //! Blocks to f32. Every product and sum is the one of GGML's reference (`ggml-quants.c`), in its order,
 //! so that the values are equal to the bit.
 
-use half::{bf16, f16};
+use half::bf16;
 
 use super::Format;
 
@@ -14,11 +14,9 @@ impl Format {
     pub fn dequantize(self, blocks: &[u8], out: &mut [f32]) {
         assert_eq!(self.row_bytes(out.len()), Some(blocks.len()), "{self}: whole blocks");
         match self {
-            Self::F32 => each::<4, 1>(blocks, out, |word, out| out[0] = f32::from_le_bytes(*word)),
-            Self::F16 => each::<2, 1>(blocks, out, |half, out| out[0] = from_f16(half)),
-            Self::Bf16 => each::<2, 1>(blocks, out, |half, out| {
-                out[0] = bf16::from_le_bytes(*half).to_f32();
-            }),
+            Self::F32 => plain::<4>(blocks, out, f32::from_le_bytes),
+            Self::F16 => plain::<2>(blocks, out, |half| widened(u16::from_le_bytes(half))),
+            Self::Bf16 => plain::<2>(blocks, out, |half| bf16::from_le_bytes(half).to_f32()),
             Self::Q4_0 => each::<18, 32>(blocks, out, q4_0),
             Self::Q4_1 => each::<20, 32>(blocks, out, q4_1),
             Self::Q5_0 => each::<22, 32>(blocks, out, q5_0),
@@ -28,6 +26,14 @@ impl Format {
             Self::Q5K => each::<176, 256>(blocks, out, q5_k),
             Self::Q6K => each::<210, 256>(blocks, out, q6_k),
         }
+    }
+}
+
+#[inline(always)]
+fn plain<const BYTES: usize>(blocks: &[u8], out: &mut [f32], value: impl Fn([u8; BYTES]) -> f32) {
+    let (blocks, _) = blocks.as_chunks::<BYTES>();
+    for (bytes, out) in blocks.iter().zip(out) {
+        *out = value(*bytes);
     }
 }
 
@@ -44,10 +50,29 @@ fn each<const BYTES: usize, const ELEMENTS: usize>(
     }
 }
 
+/// The f16 in the first two bytes.
 #[inline(always)]
 fn from_f16(bytes: &[u8]) -> f32 {
-    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+    widened(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
+
+/// An f16 as f32, without branches, as the FP16 library (<https://github.com/Maratyszcza/FP16>) and
+/// GGML do it. `half` asks for the CPU's abilities at every element; this becomes SIMD code.
+#[inline(always)]
+fn widened(half: u16) -> f32 {
+    let bits = u32::from(half) << 16;
+    let unsigned = bits << 1;
+    // Exponent and fraction move to their place; 224 - 112 is the difference of the two biases. The
+    // sum turns an exponent of 31, infinity or NaN, into f32's 255, which the product keeps.
+    let normal = f32::from_bits((unsigned >> 4) + (224 << 23)) * TWO_TO_MINUS_112;
+    // A denormal's fraction counts units of 2^-24, the last place of numbers from 0.5.
+    let denormal = f32::from_bits((unsigned >> 17) | 0.5f32.to_bits()) - 0.5;
+    let is_denormal = unsigned < 1 << 27;
+    let magnitude = if is_denormal { denormal } else { normal };
+    f32::from_bits((bits & 1 << 31) | magnitude.to_bits())
+}
+
+const TWO_TO_MINUS_112: f32 = f32::from_bits((127 - 112) << 23);
 
 #[inline(always)]
 fn q4_0(block: &[u8; 18], out: &mut [f32; 32]) {

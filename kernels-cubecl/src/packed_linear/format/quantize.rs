@@ -12,6 +12,9 @@ impl Format {
 
     /// The blocks of `values`, whole ones; nearest values in plain floats.
     ///
+    /// In Q4_0 and Q8_0 NaN becomes 0. An infinite value, or one whose scale exceeds f16's 65,504 (8 and
+    /// 127 times that), makes the scale infinite, as in GGML: its block reads as infinities and NaN.
+    ///
     /// # Panics
     /// When the format cannot be written ([`Format::can_quantize`]) or a block is incomplete.
     pub fn quantize(self, values: &[f32]) -> Vec<u8> {
@@ -35,7 +38,12 @@ fn q4_0(values: &[f32; 32]) -> [u8; 18] {
     });
     let d = furthest / -8.0;
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    let code = |x: f32| ((x * inverse + 8.5) as i8).min(15) as u8;
+    let code = |x: f32| match x * inverse + 8.5 {
+        _ if x.is_nan() => 8,
+        code if code.is_finite() => (code as u8).min(15),
+        // Beside an infinity, or where d is too small for an inverse. GGML's cast gives 0 on x86.
+        _ => 0,
+    };
     let mut block = [0; 18];
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
     for k in 0..16 {
@@ -51,7 +59,10 @@ fn q8_0(values: &[f32; 32]) -> [u8; 34] {
     let mut block = [0; 34];
     block[..2].copy_from_slice(&f16::from_f32(d).to_le_bytes());
     for (code, x) in block[2..].iter_mut().zip(values) {
-        *code = (x * inverse).round() as i8 as u8;
+        *code = match (x * inverse).round() {
+            code if code.is_finite() => code as i8 as u8,
+            _ => 0, // As in `q4_0`, and for NaN.
+        };
     }
     block
 }
