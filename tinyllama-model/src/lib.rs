@@ -49,6 +49,6 @@ pub use model::TinyLlama;
 pub use norm::RmsNorm;
 pub use packed::PackedLinear;
 pub use parameters::{FlatParameters, ParameterGroup, ParameterRange};
-pub use pretrained::{Pretrained, PretrainedError};
+pub use pretrained::{ExportFormat, Pretrained, PretrainedError};
 pub use rope::Rope;
 pub use tokenizer::{Algorithm, DecodeStream, Piece, PieceKind, Tokenizer, Vocabulary};

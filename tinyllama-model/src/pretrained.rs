@@ -1,5 +1,7 @@
 //! A model as it lies on disk, with all that belongs to it.
 
+mod export;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -8,8 +10,11 @@ use crate::chat::ChatTemplate;
 use crate::config::ModelConfig;
 use crate::error::{ChatError, ConfigError, TokenizerError};
 use crate::generation_config::GenerationConfig;
+use crate::gguf::{Gguf, GgufError};
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Tensors, WeightsError, llama2c};
+use crate::weights::{self, Tensors, WeightsError, llama2c};
+
+pub use self::export::ExportFormat;
 
 /// Why a model on disk cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +32,9 @@ pub enum PretrainedError {
     /// Its weights.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The GGUF file that holds all of it.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
 }
 
 /// A model on disk: sizes, words and weights, in the same form whatever files they come from.
@@ -45,15 +53,18 @@ pub struct Pretrained {
 }
 
 impl Pretrained {
-    /// Opens a folder in Hugging Face layout, a GGUF file, or a checkpoint of llama2.c (`.bin`).
+    /// Opens a folder in Hugging Face layout, a GGUF file, or a checkpoint of llama2.c.
     ///
     /// # Errors
     /// The path holds nothing of these, or a file of it is missing, damaged or of another
     /// architecture.
     pub fn open(path: &Path) -> Result<Self, PretrainedError> {
-        match path.is_dir() {
-            true => Self::from_folder(path),
-            false => Self::from_llama2c(path),
+        if path.is_dir() {
+            Self::from_folder(path)
+        } else if has_extension(path, "gguf") || begins_as_gguf(path) {
+            Self::from_gguf(path)
+        } else {
+            Self::from_llama2c(path)
         }
     }
 
@@ -65,6 +76,21 @@ impl Pretrained {
         let chat_template = ChatTemplate::from_folder(folder)?;
         let tensors = Tensors::from_folder(folder)?;
         Ok(Self { config, generation_config, tokenizer, chat_template, tensors })
+    }
+
+    fn from_gguf(path: &Path) -> Result<Self, PretrainedError> {
+        let gguf = Gguf::open(path)?;
+        let config = gguf.config()?;
+        let in_file =
+            |source| TokenizerError::InFile { path: path.to_owned(), source: Box::new(source) };
+        let tokenizer = Tokenizer::from_vocabulary(&gguf.vocabulary()?).map_err(in_file)?;
+        let chat_template = gguf.chat_template().map(ChatTemplate::from_source).transpose()?;
+        let generation_config = GenerationConfig {
+            bos_token_id: config.bos_token_id,
+            eos_token_id: gguf.eos_token_ids()?,
+        };
+        let tensors = weights::gguf::read(&gguf, &config)?;
+        Ok(Self { config, generation_config, tokenizer: Some(tokenizer), chat_template, tensors })
     }
 
     /// The tokenizer is in the folder of the checkpoint, by any of its usual names.
@@ -85,8 +111,12 @@ fn tokenizer(folder: &Path) -> Result<Option<Tokenizer>, TokenizerError> {
     }
 }
 
-/// Whether a file begins with GGUF's magic number.
-fn is_gguf(path: &Path) -> bool {
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+}
+
+/// Whether a file begins with GGUF's magic number, whatever it is called.
+fn begins_as_gguf(path: &Path) -> bool {
     let mut magic = [0; 4];
     File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"GGUF"
 }

@@ -10,6 +10,7 @@
 
 mod assemble;
 mod error;
+pub(crate) mod gguf;
 mod layout;
 pub(crate) mod llama2c;
 mod pytorch;
@@ -96,6 +97,14 @@ impl Tensors {
         }
         tensors.by_name.insert(FINAL_NORM.to_owned(), stored(model.norm.weight.val()));
         tensors
+    }
+
+    /// Checks that these are the tensors of a model with these sizes.
+    ///
+    /// # Errors
+    /// One is missing, has another shape, or has no place in a Llama.
+    pub fn check(&self, config: &ModelConfig) -> Result<(), WeightsError> {
+        layout::check(config, self)
     }
 
     /// Writes `model.safetensors` into `folder`, which must exist; `format` chooses a plain float for

@@ -41,6 +41,11 @@ pub(super) fn write(
             metadata.string(keys::ROPE_SCALING_TYPE, "linear");
             metadata.float(keys::ROPE_SCALING_FACTOR, factor)
         }
+        Some(other) => Err(GgufError::unsupported(
+            keys::ROPE_SCALING_TYPE,
+            format!("{other:?}"),
+            "`none` and `linear` are",
+        )),
     }
 }
 

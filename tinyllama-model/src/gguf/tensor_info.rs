@@ -153,7 +153,8 @@ impl Entry {
         }
         let rows = shape[..shape.len() - 1].iter();
         let len = rows.fold(format.row_bytes(columns), |len, &size| len?.checked_mul(size));
-        let len = len.ok_or_else(|| damaged(format!("of shape {shape:?} is larger than memory")))?;
+        let len =
+            len.ok_or_else(|| damaged(format!("of shape {shape:?} is larger than memory")))?;
         let offset = cursor.u64().map_err(short)?;
         Ok(Self { name: name.to_owned(), shape, format, len, offset })
     }

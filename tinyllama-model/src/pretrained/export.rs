@@ -1,0 +1,120 @@
+//! Writing a model for other programs: a folder that transformers opens, a file that llama.cpp runs.
+
+use std::path::Path;
+
+use kernels_cubecl::Format;
+
+use super::{Pretrained, PretrainedError};
+use crate::config::ModelConfig;
+use crate::gguf::{self, Description, NewTensor};
+use crate::weights::{self, StoredTensor};
+
+/// The formats of an export.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportFormat {
+    /// A plain float for every tensor; `None` keeps what is stored.
+    pub dtype: Option<Format>,
+    /// Blocks for the matrices, in GGUF alone. Rows that are no whole blocks keep their float, and
+    /// under [`Format::Q4_0`] the embedding and the head get [`Format::Q8_0`], since every token passes
+    /// through them.
+    pub quantize: Option<Format>,
+}
+
+impl Pretrained {
+    /// Writes a folder in Hugging Face layout, which must exist: config.json, generation_config.json,
+    /// model.safetensors, and tokenizer files with the chat template where there is a tokenizer. Tensors
+    /// keep their bits where `dtype` is `None` and they are plain floats; blocks become f32.
+    ///
+    /// # Errors
+    /// A file cannot be written, or the tensors do not fit the configuration.
+    pub fn save_folder(&self, folder: &Path, dtype: Option<Format>) -> Result<(), PretrainedError> {
+        let format = |tensor: &StoredTensor| dtype.unwrap_or_else(|| plain(tensor.format));
+        let embedding = self.tensors.by_name.get("model.embed_tokens.weight");
+        let config = ModelConfig {
+            torch_dtype: torch_dtype(embedding.map_or(Format::F32, format)).to_owned(),
+            ..self.config.clone()
+        };
+        self.tensors.check(&config)?;
+        config.save(&folder.join("config.json"))?;
+        self.generation_config.save(folder)?;
+        if let Some(tokenizer) = &self.tokenizer {
+            let template = self.chat_template.as_ref().map(|template| template.source());
+            tokenizer.save(folder, template)?;
+        }
+        Ok(self.tensors.save(folder, format)?)
+    }
+
+    /// Writes a GGUF file. Norms are f32, as llama.cpp wants them; matrices keep their bits where
+    /// `format` is empty.
+    ///
+    /// # Errors
+    /// GGUF cannot express the model or its tokenizer, or the file cannot be written.
+    pub fn save_gguf(&self, path: &Path, format: ExportFormat) -> Result<(), PretrainedError> {
+        let vocabulary = match &self.tokenizer {
+            Some(tokenizer) => Some(tokenizer.to_vocabulary()?),
+            None => None,
+        };
+        let choose = |name: &str, tensor: &StoredTensor| format.of(name, tensor);
+        let exported = weights::gguf::export(&self.tensors, &self.config, choose)?;
+        // The first matrix behind the embedding stands for most of them.
+        let file_type = exported.iter().find(|tensor| tensor.name == "blk.0.ffn_up.weight");
+        let description = Description {
+            config: &self.config,
+            vocabulary: vocabulary.as_ref(),
+            chat_template: self.chat_template.as_ref().map(|template| template.source()),
+            name: path.file_stem().and_then(|stem| stem.to_str()),
+            file_type: file_type.map_or(Format::F32, |tensor| tensor.format),
+        };
+        let tensors = exported.iter().map(|tensor| NewTensor {
+            name: tensor.name.clone(),
+            shape: tensor.shape().to_vec(),
+            format: tensor.format,
+            bytes: Box::new(|| tensor.bytes()),
+        });
+        Ok(gguf::write(path, &description, tensors.collect())?)
+    }
+
+    /// A tensor of a floating-point format that GGUF's blocks cannot hold, and the width of its rows:
+    /// what [`Pretrained::save_gguf`] leaves in plain floats.
+    pub fn unquantizable(&self, quantize: Format) -> Option<(&str, usize)> {
+        let misfit = |(_, tensor): &(&String, &StoredTensor)| {
+            tensor.shape.len() == 2 && quantize.row_bytes(tensor.columns()).is_none()
+        };
+        let (name, tensor) = self.tensors.by_name.iter().find(misfit)?;
+        Some((name, tensor.columns()))
+    }
+}
+
+impl ExportFormat {
+    fn of(self, name: &str, tensor: &StoredTensor) -> Format {
+        if tensor.shape.len() < 2 {
+            return Format::F32;
+        }
+        let float = self.dtype.unwrap_or(tensor.format);
+        let Some(mut blocks) = self.quantize else { return float };
+        let is_outer = matches!(name, "model.embed_tokens.weight" | "lm_head.weight");
+        if is_outer && blocks == Format::Q4_0 {
+            blocks = Format::Q8_0;
+        }
+        match blocks.row_bytes(tensor.columns()) {
+            Some(_) => blocks,
+            None => float,
+        }
+    }
+}
+
+/// The plain float that holds all values of a format.
+fn plain(format: Format) -> Format {
+    match format {
+        Format::F16 | Format::Bf16 => format,
+        _ => Format::F32,
+    }
+}
+
+fn torch_dtype(format: Format) -> &'static str {
+    match format {
+        Format::F16 => "float16",
+        Format::Bf16 => "bfloat16",
+        _ => "float32",
+    }
+}
