@@ -83,36 +83,60 @@ impl<'a> ChatSession<'a> {
         &mut self,
         question: &str,
         cancel: &AtomicBool,
-        mut on_event: impl FnMut(ChatEvent<'_>),
+        on_event: impl FnMut(ChatEvent<'_>),
     ) -> Result<Generation, InferError> {
         let mut turns = self.turns.clone();
         turns.push(Message::user(question));
-        let (prompt_ids, forgotten) = self.fit(&mut turns)?;
-        if forgotten > 0 {
-            on_event(ChatEvent::Forgot { messages: forgotten });
-        }
-        let request = Request {
-            prompt_ids: &prompt_ids,
-            max_new_tokens: self.max_new_tokens,
-            stop: &self.stop,
-            cancel,
-        };
-        let tokenizer = &self.loaded.tokenizer;
-        let mut begun = false;
-        // Templates end with `Assistant:` or a newline, and models begin with the space after it.
-        let on_text = |piece: &str| {
-            let piece = if begun { piece } else { piece.trim_start() };
-            begun |= !piece.is_empty();
-            if begun {
-                on_event(ChatEvent::Text(piece));
+        self.answer(turns, cancel, on_event)
+    }
+
+    /// Asks the last question again; the new answer takes the place of the old one. The random
+    /// numbers go on, so that another answer is drawn unless the sampling is greedy. `None` where
+    /// nothing was asked yet.
+    ///
+    /// # Errors
+    /// As [`ChatSession::ask`]; the conversation stays as it was, with the old answer.
+    pub fn regenerate(
+        &mut self,
+        cancel: &AtomicBool,
+        on_event: impl FnMut(ChatEvent<'_>),
+    ) -> Result<Option<Generation>, InferError> {
+        let Some(question) = self.last_question() else { return Ok(None) };
+        self.answer(self.turns[..=question].to_vec(), cancel, on_event).map(Some)
+    }
+
+    /// Forgets the last question and its answer; gives the question, if there was one.
+    pub fn undo(&mut self) -> Option<Message> {
+        let question = self.last_question()?;
+        self.turns.drain(question..).next()
+    }
+
+    /// Replaces the conversation. What the model has read of it already is not read again.
+    ///
+    /// # Errors
+    /// The turns are not questions and answers in turn with an answer at the end; nothing changes.
+    pub fn restore(
+        &mut self,
+        system: Option<String>,
+        turns: Vec<Message>,
+    ) -> Result<(), InferError> {
+        for (index, turn) in turns.iter().enumerate() {
+            let (expected, requirement) = match index % 2 {
+                0 => (Role::User, "user: questions and answers take turns"),
+                _ => (Role::Assistant, "assistant: questions and answers take turns"),
+            };
+            if turn.role != expected {
+                let value = format!("{} in messages[{index}]", turn.role.as_str());
+                return Err(InferError::Setting { name: "role", value, requirement });
             }
-        };
-        let mut generation =
-            generate_text(&mut self.context, tokenizer, &request, &mut self.sampler, on_text)?;
-        generation.text = generation.text.trim().to_owned();
-        turns.push(Message::assistant(&generation.text));
-        self.turns = turns;
-        Ok(generation)
+        }
+        if turns.len() % 2 == 1 {
+            let value = format!("user in messages[{}], the last", turns.len() - 1);
+            let requirement = "assistant there: a conversation ends with an answer";
+            return Err(InferError::Setting { name: "role", value, requirement });
+        }
+        (self.system, self.turns) = (system, turns);
+        Ok(())
     }
 
     /// Sets the instructions in front of the conversation, or removes them.
@@ -161,6 +185,11 @@ impl<'a> ChatSession<'a> {
         &self.stop.strings
     }
 
+    /// The instructions in front of the conversation.
+    pub fn system(&self) -> Option<&str> {
+        self.system.as_deref()
+    }
+
     /// Questions and answers in turn.
     pub fn turns(&self) -> &[Message] {
         &self.turns
@@ -179,6 +208,51 @@ impl<'a> ChatSession<'a> {
     /// Tokens in the cache, and how many the model can see at once.
     pub fn context_tokens(&self) -> (usize, usize) {
         (self.context.ids().len(), self.context.limit_tokens())
+    }
+
+    /// Bytes allocated for keys and values.
+    pub fn cache_bytes(&self) -> usize {
+        self.context.cache_bytes()
+    }
+
+    /// Where the last question stands in the turns.
+    fn last_question(&self) -> Option<usize> {
+        self.turns.iter().rposition(|turn| turn.role == Role::User)
+    }
+
+    /// Answers the question that ends `turns`, and makes both the conversation.
+    fn answer(
+        &mut self,
+        mut turns: Vec<Message>,
+        cancel: &AtomicBool,
+        mut on_event: impl FnMut(ChatEvent<'_>),
+    ) -> Result<Generation, InferError> {
+        let (prompt_ids, forgotten) = self.fit(&mut turns)?;
+        if forgotten > 0 {
+            on_event(ChatEvent::Forgot { messages: forgotten });
+        }
+        let request = Request {
+            prompt_ids: &prompt_ids,
+            max_new_tokens: self.max_new_tokens,
+            stop: &self.stop,
+            cancel,
+        };
+        let tokenizer = &self.loaded.tokenizer;
+        let mut begun = false;
+        // Templates end with `Assistant:` or a newline, and models begin with the space after it.
+        let on_text = |piece: &str| {
+            let piece = if begun { piece } else { piece.trim_start() };
+            begun |= !piece.is_empty();
+            if begun {
+                on_event(ChatEvent::Text(piece));
+            }
+        };
+        let mut generation =
+            generate_text(&mut self.context, tokenizer, &request, &mut self.sampler, on_text)?;
+        generation.text = generation.text.trim().to_owned();
+        turns.push(Message::assistant(&generation.text));
+        self.turns = turns;
+        Ok(generation)
     }
 
     /// Drops the oldest turns until the rest leaves room for an answer; gives the ids of the rest

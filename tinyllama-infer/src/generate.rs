@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub max_new_tokens: usize,
     /// Ends besides the length.
     pub stop: &'a StopRules,
-    /// Generation ends before the next token once this is true.
+    /// Generation ends before the next token, or the next chunk of the prompt, once this is true.
     pub cancel: &'a AtomicBool,
 }
 
@@ -92,14 +92,14 @@ pub fn generate_ids(
     let Request { prompt_ids, max_new_tokens, stop, cancel } = *request;
     let max_ids = room(context.limit_tokens(), prompt_ids.len(), max_new_tokens)?;
     let start = Instant::now();
-    let (mut logits, computed) = context.prefill(prompt_ids)?;
+    let (mut next, computed) = context.prefill(prompt_ids, cancel)?;
     let prefill_s = start.elapsed().as_secs_f64();
     let mut first_s = None;
     let mut ids: Vec<u32> = Vec::new();
     let finish_reason = loop {
-        if cancel.load(Ordering::Relaxed) {
+        let Some(logits) = next.filter(|_| !cancel.load(Ordering::Relaxed)) else {
             break FinishReason::Cancelled;
-        }
+        };
         let id = sampler.sample(&logits, context.ids());
         first_s.get_or_insert_with(|| start.elapsed().as_secs_f64());
         ids.push(id);
@@ -115,7 +115,7 @@ pub fn generate_ids(
                 false => FinishReason::Length,
             };
         }
-        logits = context.push(id)?;
+        next = Some(context.push(id)?);
     };
     let decode_tokens_per_s = first_s
         .filter(|_| ids.len() > 1)

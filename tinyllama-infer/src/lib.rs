@@ -6,6 +6,7 @@
 //!   prompts begin with in common is computed once.
 //! - [`generate_ids`] is the one decoding loop, [`generate_text`] its text; [`Sampler`] chooses each
 //!   token, [`StopRules`] says where to end.
+//! - [`Context::score`] says how probable a text is: perplexity and multiple choice.
 //! - [`ChatSession`] keeps a conversation on top of them.
 //!
 //! Data path: text → ids `[T]` → [`Context::prefill`] → logits `[V]` → [`Sampler::sample`] → one id
@@ -21,6 +22,7 @@ mod hub;
 mod loaded;
 mod locate;
 mod sampling;
+mod score;
 mod stop;
 #[cfg(test)]
 mod testing;
@@ -32,4 +34,5 @@ pub use generate::{FinishReason, Generation, Request, generate_ids, generate_tex
 pub use loaded::LoadedModel;
 pub use locate::locate;
 pub use sampling::{Sampler, Sampling};
+pub use score::Score;
 pub use stop::StopRules;

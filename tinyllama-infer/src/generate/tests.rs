@@ -1,5 +1,8 @@
 //! Against transformers' greedy tokens, and each way to end.
 
+use burn::tensor::Device;
+use tinyllama_model::{ModelConfig, TinyLlama};
+
 use super::*;
 use crate::sampling::Sampling;
 use crate::testing::{Fixture, fixtures, letters_model};
@@ -95,6 +98,33 @@ fn cancelling_keeps_what_is_there() {
     assert_eq!(cancelled.text, free.text[..3]);
     let (at_once, _) = letters(&StopRules::default(), Some(0));
     assert_eq!((at_once.ids.len(), at_once.ttft_ms), (0, None));
+}
+
+/// A prompt of many chunks and a thread that cancels while it is read, or, on a machine that keeps
+/// it waiting, before: both end without a token.
+#[test]
+fn cancelling_ends_a_long_prefill() {
+    let config =
+        ModelConfig { max_position_embeddings: 40_000, ..letters_model().model.config().clone() };
+    let model = TinyLlama::init(&config, &Device::flex(), 1);
+    let prompt_ids: Vec<u32> = (0..30_000).map(|i| 3 + i % 95).collect();
+    let mut context = Context::new(&model);
+    let (cancel, stop) = (AtomicBool::new(false), StopRules::default());
+    let request =
+        Request { prompt_ids: &prompt_ids, max_new_tokens: 9, stop: &stop, cancel: &cancel };
+    let mut sampler = Sampler::new(Sampling::greedy()).unwrap();
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            cancel.store(true, Ordering::Relaxed);
+        });
+        generate_ids(&mut context, &request, &mut sampler, |_| Ok(None)).unwrap()
+    });
+    assert_eq!(found.finish_reason, FinishReason::Cancelled);
+    assert_eq!((found.ids.len(), found.ttft_ms), (0, None));
+    let read = context.ids().len();
+    assert!(read < prompt_ids.len(), "all was read before the cancelling was seen");
+    assert_eq!(context.ids(), &prompt_ids[..read]);
 }
 
 #[test]
