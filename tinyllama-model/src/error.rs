@@ -1,5 +1,6 @@
 //! What can be wrong with files and values a user hands in, one enum per concept.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 /// A model configuration that cannot be read or describes no usable model.
@@ -78,10 +79,10 @@ pub enum TokenizerError {
         /// Why writing failed.
         source: std::io::Error,
     },
-    /// The folder holds no `tokenizer.json`.
+    /// The folder holds no tokenizer.
     #[error(
-        "{}: no tokenizer.json; where only tokenizer.model is at hand, transformers writes one: \
-         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        "{}: no tokenizer.json, tokenizer.model (SentencePiece) or tokenizer.bin (llama2.c); copy one \
+         of them from the place where the model comes from",
         .folder.display()
     )]
     Missing {
@@ -94,11 +95,52 @@ pub enum TokenizerError {
         /// Why it was refused.
         cause: tokenizers::Error,
     },
+    /// The file is larger than any tokenizer.
+    #[error("larger than {limit} bytes, which no tokenizer is; check that this is the right file")]
+    TooLarge {
+        /// The most bytes that are read.
+        limit: usize,
+    },
+    /// The bytes are no protobuf message of SentencePiece.
+    #[error("not a SentencePiece model: {source}")]
+    Protobuf {
+        /// Field and cause.
+        source: prost::DecodeError,
+    },
+    /// A part of the tokenizer contradicts itself or the rest of it.
+    #[error("`{field}` is {value}, but must be {requirement}")]
+    Invalid {
+        /// Where the mistake is, by the names of the file read.
+        field: String,
+        /// The value found, shortened.
+        value: String,
+        /// The condition that does not hold.
+        requirement: String,
+    },
+    /// The tokenizer asks for something that is not done here, or that the format to be written
+    /// lacks.
+    #[error("`{field}` is {value}, which is not supported: {remedy}")]
+    Unsupported {
+        /// Where it is asked for, by the names of the file read.
+        field: String,
+        /// The value found, shortened.
+        value: String,
+        /// What is supported instead.
+        remedy: String,
+    },
+    /// Nothing here knows how text is cut under this name.
+    #[error("`tokenizer.ggml.pre` is `{name}`, which is not known; known are {known}")]
+    UnknownPreTokenizer {
+        /// The name found.
+        name: String,
+        /// The names that are known.
+        known: String,
+    },
     /// An id that no vocabulary of a Llama reaches.
     #[error("the vocabulary has a token {largest_id}, but ids must be below {limit}")]
     LargeId {
         /// The largest id found.
-        largest_id: u32,
+        largest_id: u64,
         /// The first id that is refused.
         limit: usize,
     },
@@ -151,6 +193,40 @@ pub enum TokenizerError {
         /// The mistake.
         source: Box<TokenizerError>,
     },
+}
+
+impl TokenizerError {
+    /// [`TokenizerError::Invalid`] with a value that may be as long as a file.
+    pub(crate) fn invalid(
+        field: impl Into<String>,
+        value: impl Display,
+        requirement: impl Into<String>,
+    ) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            value: shortened(value),
+            requirement: requirement.into(),
+        }
+    }
+
+    /// [`TokenizerError::Unsupported`] with a value that may be as long as a file.
+    pub(crate) fn unsupported(
+        field: impl Into<String>,
+        value: impl Display,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Unsupported { field: field.into(), value: shortened(value), remedy: remedy.into() }
+    }
+}
+
+/// A message is a line, whatever a file holds.
+fn shortened(value: impl Display) -> String {
+    const MAX_CHARS: usize = 60;
+    let text = value.to_string().replace(char::is_control, " ");
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// A chat template that cannot be read, or a conversation it cannot express.

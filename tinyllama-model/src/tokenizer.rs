@@ -1,9 +1,19 @@
-//! Text to token ids and back, through the `tokenizers` crate and its `tokenizer.json`.
+//! Text to token ids and back, through the `tokenizers` crate and its `tokenizer.json`, or from what
+//! SentencePiece, llama2.c and GGUF keep instead: a [`Vocabulary`].
 //!
 //! Special tokens are commands (begin, end, another speaker's turn), so text that comes from people
 //! or files must never turn into one: [`Tokenizer::encode`] reads `</s>` as five characters. Only a
 //! chat template places special tokens, through `Tokenizer::encode_marked`.
 
+mod build;
+mod export;
+mod files;
+mod guard;
+mod llama2c;
+mod marked;
+mod merges;
+mod pre_tokenizers;
+mod sentencepiece;
 mod settings;
 mod stream;
 #[cfg(test)]
@@ -12,27 +22,15 @@ mod vocabulary;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs;
-use std::ops::Range;
-use std::path::Path;
 
-use tokenizers::normalizer::Range as SliceRange;
-use tokenizers::{
-    AddedVocabulary, Encoding, Model, Normalizer, OffsetReferential, OffsetType,
-    PreTokenizedString, PreTokenizer, Token,
-};
+use tokenizers::AddedVocabulary;
 
+pub(crate) use self::marked::Placed;
 use self::settings::Settings;
 pub use self::stream::DecodeStream;
 pub use self::vocabulary::{Algorithm, Piece, PieceKind, Vocabulary};
 use crate::config::MAX_SIZE;
 use crate::error::TokenizerError;
-
-/// The name of the vocabulary file in a model folder.
-const TOKENIZER_FILE: &str = "tokenizer.json";
-
-/// A token and the bytes of the text it stands for.
-pub(crate) type Placed = (u32, Range<usize>);
 
 /// A vocabulary with the rules that split text into its tokens.
 ///
@@ -48,50 +46,24 @@ pub struct Tokenizer {
     vocab_size: usize,
     adds_bos: bool,
     settings: Settings,
+    /// By id, where the tokenizer was built from pieces with scores.
+    scores: Option<Vec<f32>>,
 }
 
 impl Tokenizer {
-    /// Reads one `tokenizer.json`; the beginning and end tokens are found by their usual names.
-    ///
-    /// # Errors
-    /// The file cannot be read or is no `tokenizer.json`.
-    pub fn from_file(path: &Path) -> Result<Self, TokenizerError> {
-        let json = fs::read(path)
-            .map_err(|source| TokenizerError::Read { path: path.to_owned(), source })?;
-        Self::from_json(&json).map_err(|source| TokenizerError::InFile {
-            path: path.to_owned(),
-            source: Box::new(source),
-        })
-    }
-
-    /// Reads `tokenizer.json` of a model folder, and the beginning and end tokens from
-    /// `tokenizer_config.json` or `special_tokens_map.json` where the folder has them.
-    ///
-    /// # Errors
-    /// `tokenizer.json` is missing or broken, or the other files are broken or name a token that
-    /// the vocabulary lacks.
-    pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
-        let path = folder.join(TOKENIZER_FILE);
-        if !path.exists() {
-            return Err(TokenizerError::Missing { folder: folder.to_owned() });
-        }
-        let mut tokenizer = Self::from_file(&path)?;
-        tokenizer.settings = Settings::from_folder(folder, &tokenizer.inner)?;
-        Ok(tokenizer.with_bos_known())
-    }
-
     /// Reads the bytes of a `tokenizer.json`.
     ///
     /// # Errors
     /// The bytes are no `tokenizer.json`, or an id lies outside of a vocabulary's range.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
-        let inner = tokenizers::Tokenizer::from_bytes(json)
+        let json = guard::parse(json)?;
+        let inner: tokenizers::Tokenizer = guard::caught(|| Ok(serde_json::from_value(json)?))
             .map_err(|cause| TokenizerError::Parse { cause })?;
-        let largest_id = inner.get_vocab(true).into_values().max();
-        if let Some(largest_id) = largest_id.filter(|&id| id as usize >= MAX_SIZE) {
+        let tokenizer = Self::from(inner);
+        if tokenizer.vocab_size > MAX_SIZE {
+            let largest_id = tokenizer.vocab_size as u64 - 1;
             return Err(TokenizerError::LargeId { largest_id, limit: MAX_SIZE });
         }
-        let tokenizer = Self::from(inner);
         // The ids of the model and of added tokens are in the vocabulary; those that the
         // post-processor adds are written out beside them.
         let vocab_size = tokenizer.vocab_size;
@@ -101,53 +73,15 @@ impl Tokenizer {
         }
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into `folder`, which must exist.
-    /// transformers opens them, and [`ChatTemplate::from_folder`] finds `chat_template` again.
-    ///
-    /// [`ChatTemplate::from_folder`]: crate::ChatTemplate::from_folder
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn save(&self, folder: &Path, chat_template: Option<&str>) -> Result<(), TokenizerError> {
-        let path = folder.join(TOKENIZER_FILE);
-        fs::write(&path, self.json(true))
-            .map_err(|source| TokenizerError::Write { path, source })?;
-        self.settings.save(folder, chat_template)
-    }
-
     /// Token ids of `text`, in which special tokens are plain text. With `add_special` the tokens
     /// that this tokenizer puts around every text are added (Llama's: BOS in front; others: none).
     ///
     /// # Errors
     /// The vocabulary cannot express the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        self.inner
-            .encode_fast(text, add_special)
+        guard::caught(|| self.inner.encode_fast(text, add_special))
             .map(|encoding| encoding.get_ids().to_vec())
             .map_err(|cause| TokenizerError::Encode { cause })
-    }
-
-    /// Each id of `text` with the bytes it covers; the tokens of one character that the vocabulary
-    /// spells in bytes share that character's range. Special tokens are recognised, except where they
-    /// touch one of the byte ranges `literal`. Equal to what transformers makes of the whole text, as
-    /// long as nothing in `literal` looks like a special token.
-    ///
-    /// # Errors
-    /// The vocabulary cannot express the text.
-    pub(crate) fn encode_marked(
-        &self,
-        text: &str,
-        literal: &[Range<usize>],
-    ) -> Result<Vec<Placed>, TokenizerError> {
-        self.split_marked(text, literal)
-            .and_then(|pieces| self.encode_pieces(pieces))
-            .map(|encoding| placed(&encoding))
-            .map_err(|cause| TokenizerError::Encode { cause })
-    }
-
-    /// Whether `text` would turn into special tokens if they were recognised in it.
-    pub(crate) fn contains_special(&self, text: &str) -> bool {
-        self.added_tokens(text).iter().any(|(_, token)| self.is_special(token.id))
     }
 
     /// The text of `ids` without special tokens. Ids that the vocabulary lacks (a model's embedding
@@ -156,7 +90,8 @@ impl Tokenizer {
     /// # Errors
     /// The decoder of the tokenizer refuses the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, true).map_err(|cause| TokenizerError::Decode { cause })
+        guard::caught(|| self.inner.decode(ids, true))
+            .map_err(|cause| TokenizerError::Decode { cause })
     }
 
     /// As [`Tokenizer::decode`], with the text of special tokens.
@@ -164,7 +99,8 @@ impl Tokenizer {
     /// # Errors
     /// The decoder of the tokenizer refuses the ids.
     pub fn decode_with_special(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, false).map_err(|cause| TokenizerError::Decode { cause })
+        guard::caught(|| self.inner.decode(ids, false))
+            .map_err(|cause| TokenizerError::Decode { cause })
     }
 
     /// A decoder for ids that arrive one by one.
@@ -245,68 +181,6 @@ impl Tokenizer {
         self.encode("", true).unwrap_or_default()
     }
 
-    /// The added tokens found in `text`, with their bytes.
-    fn added_tokens(&self, text: &str) -> Vec<(Range<usize>, Token)> {
-        self.recognising
-            .extract_and_normalize(self.inner.get_normalizer(), text)
-            .get_splits(OffsetReferential::Original, OffsetType::Byte)
-            .into_iter()
-            .filter_map(|(_, (start, end), tokens)| {
-                tokens.as_ref()?.first().map(|token| (start..end, token.clone()))
-            })
-            .collect()
-    }
-
-    /// Cuts `text` at its added tokens, special ones in `literal` excepted, and normalises the rest.
-    fn split_marked(
-        &self,
-        text: &str,
-        literal: &[Range<usize>],
-    ) -> tokenizers::Result<PreTokenizedString> {
-        let normalizer = self.inner.get_normalizer();
-        let found = self.added_tokens(text);
-        let is_literal = |(span, token): &(Range<usize>, Token)| {
-            self.is_special(token.id)
-                && literal.iter().any(|range| span.start < range.end && range.start < span.end)
-        };
-        if !found.iter().any(is_literal) {
-            return Ok(self.recognising.extract_and_normalize(normalizer, text));
-        }
-        let mut cuts = Vec::new();
-        let mut start = 0;
-        for (span, token) in found.into_iter().filter(|found| !is_literal(found)) {
-            cuts.push((start..span.start, None));
-            start = span.end;
-            cuts.push((span, Some(vec![token])));
-        }
-        cuts.push((start..text.len(), None));
-        let mut pieces = PreTokenizedString::from(text);
-        pieces.split(|_, whole| {
-            let cut = |(range, tokens): &(Range<usize>, Option<Vec<Token>>)| {
-                // A normalizer that changes lengths may place a token inside of a character.
-                let piece = whole.slice(SliceRange::Original(range.clone()));
-                Ok((piece.ok_or("a special token ends inside of a character")?, tokens.clone()))
-            };
-            let cuts = cuts.iter().filter(|(range, _)| !range.is_empty()).map(cut);
-            cuts.collect::<tokenizers::Result<Vec<_>>>()
-        })?;
-        if let Some(normalizer) = normalizer {
-            // As extract_and_normalize does, a piece that cannot be normalised stays as it is.
-            let _ = pieces.normalize(|piece| normalizer.normalize(piece));
-        }
-        Ok(pieces)
-    }
-
-    /// What `tokenizers` does after normalisation, but for its post-processor: without special tokens
-    /// that one changes no id, and one with `trim_offsets` would leave tokens of spaces without text.
-    fn encode_pieces(&self, mut pieces: PreTokenizedString) -> tokenizers::Result<Encoding> {
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
-            pre_tokenizer.pre_tokenize(&mut pieces)?;
-        }
-        let model = self.inner.get_model();
-        pieces.tokenize(|piece| model.tokenize(piece.get()))?;
-        pieces.into_encoding(None, 0, OffsetType::Byte)
-    }
 }
 
 impl From<tokenizers::Tokenizer> for Tokenizer {
@@ -330,6 +204,7 @@ impl From<tokenizers::Tokenizer> for Tokenizer {
             vocab_size: largest_id.map_or(0, |id| id as usize + 1),
             adds_bos: false,
             settings,
+            scores: None,
         }
         .with_bos_known()
     }
@@ -344,9 +219,4 @@ impl fmt::Debug for Tokenizer {
             .field("eos_token", &self.settings.eos_token)
             .finish_non_exhaustive()
     }
-}
-
-fn placed(encoding: &Encoding) -> Vec<Placed> {
-    let ids = encoding.get_ids().iter().copied();
-    ids.zip(encoding.get_offsets()).map(|(id, &(start, end))| (id, start..end)).collect()
 }

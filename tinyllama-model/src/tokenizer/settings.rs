@@ -6,10 +6,12 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::vocabulary::Vocabulary;
 use crate::error::TokenizerError;
 
-const CONFIG_FILE: &str = "tokenizer_config.json";
+pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAP_FILE: &str = "special_tokens_map.json";
+const PAD_KEY: &str = "pad_token";
 
 /// Names of Llama 2, Llama 3, ChatML and GPT-2 vocabularies, in the order they are tried.
 const USUAL_BOS: [&str; 4] = ["<s>", "<|begin_of_text|>", "<|im_start|>", "<|endoftext|>"];
@@ -31,12 +33,29 @@ impl Settings {
         Self { bos_token: first(USUAL_BOS), eos_token: first(USUAL_EOS), config: Map::new() }
     }
 
-    /// What the folder's files say; the usual names where they say nothing.
-    pub(super) fn from_folder(
+    /// What a vocabulary says of its ids, which are known to be right.
+    pub(super) fn of_vocabulary(vocabulary: &Vocabulary) -> Self {
+        let text = |id: Option<u32>| Some(vocabulary.pieces[id? as usize].text.clone());
+        let pad = text(vocabulary.pad_id).map(|pad| (PAD_KEY.to_owned(), json!(pad)));
+        Self {
+            bos_token: text(vocabulary.bos_id),
+            eos_token: text(vocabulary.eos_id),
+            config: pad.into_iter().collect(),
+        }
+    }
+
+    /// Text of the token that fills short rows.
+    pub(super) fn pad_token(&self) -> Option<&str> {
+        text_of(self.config.get(PAD_KEY)?)
+    }
+
+    /// What the folder's files say; `self` where they say nothing.
+    pub(super) fn amended(
+        self,
         folder: &Path,
         tokenizer: &tokenizers::Tokenizer,
     ) -> Result<Self, TokenizerError> {
-        let mut settings = Self::by_usual_names(tokenizer);
+        let mut settings = self;
         // The later file has the last word, as in transformers.
         for name in [MAP_FILE, CONFIG_FILE] {
             let path = folder.join(name);
@@ -45,8 +64,8 @@ impl Settings {
                 [("bos_token", &mut settings.bos_token), ("eos_token", &mut settings.eos_token)]
             {
                 let Some(value) = keys.get(key) else { continue };
-                // Either the text itself or an AddedToken object; null says that there is none.
-                let text = value.as_str().or_else(|| value.get("content")?.as_str());
+                // Null says that there is none.
+                let text = text_of(value);
                 if let Some(text) = text
                     && tokenizer.token_to_id(text).is_none()
                 {
@@ -56,7 +75,7 @@ impl Settings {
                 *token = text.map(str::to_owned);
             }
             if name == CONFIG_FILE {
-                settings.config = keys;
+                settings.config.extend(keys);
             }
         }
         Ok(settings)
@@ -85,8 +104,13 @@ impl Settings {
     }
 }
 
+/// Either the text itself or an AddedToken object.
+fn text_of(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content")?.as_str())
+}
+
 /// The keys of a JSON file, `None` where there is no such file.
-fn read(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
+pub(super) fn read(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -9,6 +9,10 @@ use serde_json::{Map, Value, json};
 use super::Tokenizer;
 use crate::error::TokenizerError;
 
+mod gguf;
+mod properties;
+mod vectors;
+
 /// A folder of the shared test assets: `TINYLLAMA_ASSETS`, else `../shared/assets` beside the
 /// repository. `None`, with a line that says so, where it is absent.
 pub(crate) fn asset(path: &str) -> Option<PathBuf> {
@@ -109,6 +113,12 @@ pub(crate) fn llama_like(legacy: bool) -> Tokenizer {
 
 fn words(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
     ids.iter().map(|&id| tokenizer.id_to_token(id).expect("a known id")).collect()
+}
+
+/// A file of tests/fixtures/tokenizer, which tests/make_tokenizer_fixtures.py makes.
+pub(super) fn fixture(name: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/tokenizer");
+    PathBuf::from(folder).join(name)
 }
 
 /// The stream gives whole characters that concatenate to the decoded whole.
@@ -360,30 +370,5 @@ fn special_tokens_inside_of_a_character_are_no_panic() {
                 assert!(placed.iter().all(|(_, range)| text.get(range.clone()).is_some()));
             }
         }
-    }
-}
-
-/// llama.cpp's test vectors for the Llama 2 vocabulary, made with SentencePiece.
-#[test]
-fn llama_vectors() {
-    let Some(folder) = asset("tokenizer") else { return };
-    let tokenizer =
-        Tokenizer::from_folder(&folder.join("TinyLlama-1.1B-Chat-v1.0")).expect("a real folder");
-    assert_eq!((tokenizer.bos_id(), tokenizer.eos_id()), (Some(1), Some(2)));
-    assert_eq!(tokenizer.vocab_size(), 32_000);
-    assert!(tokenizer.adds_bos());
-    let inputs = fs::read_to_string(folder.join("ggml-vocab-llama-spm.gguf.inp")).expect("text");
-    let outputs = fs::read_to_string(folder.join("ggml-vocab-llama-spm.gguf.out")).expect("text");
-    let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
-    // The last vector is the empty text.
-    let outputs: Vec<&str> = outputs.split('\n').collect();
-    assert_eq!((inputs.len(), outputs.len()), (47, 47));
-    for (text, expected) in inputs.iter().zip(outputs) {
-        let expected: Vec<u32> =
-            expected.split_whitespace().map(|id| id.parse().expect("an id")).collect();
-        let ids = tokenizer.encode(text, false).expect("encodable");
-        assert_eq!(ids, expected, "{text:?}");
-        assert_eq!(&tokenizer.decode(&ids).expect("decodable"), text);
-        streams(&tokenizer, &ids);
     }
 }
