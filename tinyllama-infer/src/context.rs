@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
-use tinyllama_model::{CausalLm, KvCache};
+use tinyllama_model::{CausalLm, KvCache, RopeScaling};
 
 use crate::error::InferError;
 
@@ -90,12 +90,17 @@ impl<'a> Context<'a> {
         }
         // The last token is read again if need be: its logits were not kept.
         let kept = self.keep_common(ids, ids.len() - 1)?;
+        let chunk_tokens = match self.model.config().rope_scaling {
+            // Its angles follow the length of a pass: a prompt in parts would be turned otherwise.
+            Some(RopeScaling::Dynamic { .. }) => usize::MAX,
+            _ => PREFILL_CHUNK_TOKENS,
+        };
         while goes_on(self.ids.len()) {
             let left = &ids[self.ids.len()..];
-            if left.len() <= PREFILL_CHUNK_TOKENS {
+            if left.len() <= chunk_tokens {
                 return Ok((Some(self.read(left)?), ids.len() - kept));
             }
-            self.extend(&left[..PREFILL_CHUNK_TOKENS])?;
+            self.extend(&left[..chunk_tokens])?;
             // A device that only queues its work would be given all of it before `goes_on` says no.
             // An error comes up again where the logits are read.
             self.device.sync().ok();
@@ -175,7 +180,7 @@ pub(crate) fn to_f32<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use tinyllama_model::ModelConfig;
+    use tinyllama_model::{ModelConfig, TinyLlama};
 
     use super::*;
     use crate::testing::{Fixture, assert_close, fixture, fixtures, letters_model};
@@ -307,14 +312,14 @@ mod tests {
         let Fixture { model, token_ids, greedy_ids } = fixture("tiny_llama_dynamic");
         let mut context = Context::new(&model);
         assert_eq!(context.limit_tokens(), 72);
-        let mut logits = context.prefill(&token_ids).unwrap().0;
+        let (mut logits, _) = read(&mut context, &token_ids);
         for &id in &greedy_ids {
             let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
             assert_eq!(best, id as usize, "after {} tokens", context.ids().len());
             logits = context.push(id).unwrap();
         }
         assert!(context.ids().len() > model.config().max_position_embeddings);
-        let error = context.prefill(&[3; 73]).unwrap_err().to_string();
+        let error = context.prefill(&[3; 73], &AtomicBool::new(false)).unwrap_err().to_string();
         assert!(error.contains("73") && error.contains("72"), "{error}");
     }
 }
