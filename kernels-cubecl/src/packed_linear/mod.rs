@@ -5,6 +5,8 @@
 //! the host, where memory bandwidth decides the speed of decoding: a quarter of the bytes is four
 //! times the tokens.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod format;
 mod matrix;
 mod multiply;

@@ -4,10 +4,14 @@
 //! f32 of some hundred elements at a time, which stay in its registers and first cache. For many rows of
 //! x it is bound by arithmetic: a panel of W is made f32 once and handed to the `gemm` crate.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
 use pulp::Arch;
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::format::Format;
 use super::matrix::{PackedMatrix, PackedRows};
 
@@ -70,7 +74,7 @@ impl Target {
         self,
         x: &[f32],
         part: &PackedRows,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         column: usize,
         columns: usize,
     ) {
@@ -86,10 +90,10 @@ impl Target {
             unsafe { self.product(x, &panel, column, columns) };
             return;
         }
-        for (offset, row) in range.enumerate() {
-            let mut sums = [0.0; FEW_ROWS];
-            dot(part.format, part.row(row, columns), x, &mut sums[..rows]);
-            for (x_row, sum) in sums[..rows].iter().enumerate() {
+        let mut sums = vec![0.0; range.len() * rows];
+        dot(part, range, x, &mut sums);
+        for (offset, sums) in sums.chunks_exact(rows).enumerate() {
+            for (x_row, sum) in sums.iter().enumerate() {
                 // SAFETY: row x_row < rows and column + offset < outputs.
                 unsafe { *self.y.add(x_row * self.outputs + column + offset) = *sum };
             }
@@ -132,32 +136,66 @@ impl Target {
 
 /// One row of W to f32, in the machine's widest instructions.
 fn unpack(format: Format, row: &[u8], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if out.len().is_multiple_of(32) && avx2::is_available(format) {
+        // SAFETY: just asked; `row` has the elements of `out`, whole steps of 32.
+        return unsafe { avx2::unpack(format, row, out) };
+    }
     Arch::new().dispatch(
         #[inline(always)]
         || format.dequantize(row, out),
     );
 }
 
-/// The products of one row of W with each row of x `[sums.len(), columns]`.
-fn dot(format: Format, row: &[u8], x: &[f32], sums: &mut [f32]) {
+/// The products of each row of W in `range` with each of R rows of x: sums `[range.len(), R]`.
+fn dot(part: &PackedRows, range: Range<usize>, x: &[f32], sums: &mut [f32]) {
+    let rows = sums.len() / range.len();
+    #[cfg(target_arch = "x86_64")]
+    if (x.len() / rows).is_multiple_of(32) && avx2::is_available(part.format) {
+        match rows {
+            1 => dot_avx2::<1>(part, range, x, sums),
+            2 => dot_avx2::<2>(part, range, x, sums),
+            3 => dot_avx2::<3>(part, range, x, sums),
+            4 => dot_avx2::<4>(part, range, x, sums),
+            more => unreachable!("{more} rows of x are not few"),
+        }
+        return;
+    }
+    dot_portable(part, range, x, sums);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn dot_avx2<const R: usize>(part: &PackedRows, range: Range<usize>, x: &[f32], sums: &mut [f32]) {
+    let columns = x.len() / R;
+    for (row, sums) in range.zip(sums.as_chunks_mut::<R>().0) {
+        // SAFETY: `dot` has asked for the instructions; rows of W and x have `columns` elements.
+        *sums = unsafe { avx2::dot::<R>(part.format, part.row(row, columns), x, columns) };
+    }
+}
+
+/// As [`dot`], through a chunk of f32.
+fn dot_portable(part: &PackedRows, range: Range<usize>, x: &[f32], sums: &mut [f32]) {
     Arch::new().dispatch(
         #[inline(always)]
         || {
-            let columns = x.len() / sums.len();
-            let chunk_bytes = format.row_bytes(CHUNK).expect("a chunk is whole blocks");
+            let rows = sums.len() / range.len();
+            let columns = x.len() / rows;
+            let chunk_bytes = part.format.row_bytes(CHUNK).expect("a chunk is whole blocks");
             let mut values = [0.0; CHUNK];
-            let mut partial = [[0.0; LANES]; FEW_ROWS];
-            for (chunk, bytes) in row.chunks(chunk_bytes).enumerate() {
-                let start = chunk * CHUNK;
-                let values = &mut values[..CHUNK.min(columns - start)];
-                format.dequantize(bytes, values);
-                for (x_row, partial) in partial[..sums.len()].iter_mut().enumerate() {
-                    let x = &x[x_row * columns + start..][..values.len()];
-                    add_products(values, x, partial);
+            for (row, sums) in range.zip(sums.chunks_exact_mut(rows)) {
+                let mut partial = [[0.0; LANES]; FEW_ROWS];
+                for (chunk, bytes) in part.row(row, columns).chunks(chunk_bytes).enumerate() {
+                    let start = chunk * CHUNK;
+                    let values = &mut values[..CHUNK.min(columns - start)];
+                    part.format.dequantize(bytes, values);
+                    for (x_row, partial) in partial[..rows].iter_mut().enumerate() {
+                        let x = &x[x_row * columns + start..][..values.len()];
+                        add_products(values, x, partial);
+                    }
                 }
-            }
-            for (sum, partial) in sums.iter_mut().zip(&partial) {
-                *sum = partial.iter().sum();
+                for (sum, partial) in sums.iter_mut().zip(&partial) {
+                    *sum = partial.iter().sum();
+                }
             }
         },
     );

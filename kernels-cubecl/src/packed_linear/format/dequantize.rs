@@ -1,9 +1,19 @@
 //! Blocks to f32. Every product and sum is the one of GGML's reference (`ggml-quants.c`), in its order,
 //! so that the values are equal to the bit.
 
-use half::bf16;
-
 use super::Format;
+
+/// Calls `$block` for each block of `$bytes` bytes and its `$elements` elements. A macro, because a
+/// function handed over as a value is called where it was compiled, without its caller's SIMD width.
+macro_rules! each {
+    ($bytes:literal, $elements:literal, $block:ident, $blocks:ident, $out:ident) => {{
+        let (blocks, _) = $blocks.as_chunks::<$bytes>();
+        let (outs, _) = $out.as_chunks_mut::<$elements>();
+        for (bytes, out) in blocks.iter().zip(outs) {
+            $block(bytes, out);
+        }
+    }};
+}
 
 impl Format {
     /// Writes the elements of whole blocks to `out`.
@@ -14,40 +24,34 @@ impl Format {
     pub fn dequantize(self, blocks: &[u8], out: &mut [f32]) {
         assert_eq!(self.row_bytes(out.len()), Some(blocks.len()), "{self}: whole blocks");
         match self {
-            Self::F32 => plain::<4>(blocks, out, f32::from_le_bytes),
-            Self::F16 => plain::<2>(blocks, out, |half| widened(u16::from_le_bytes(half))),
-            Self::Bf16 => plain::<2>(blocks, out, |half| bf16::from_le_bytes(half).to_f32()),
-            Self::Q4_0 => each::<18, 32>(blocks, out, q4_0),
-            Self::Q4_1 => each::<20, 32>(blocks, out, q4_1),
-            Self::Q5_0 => each::<22, 32>(blocks, out, q5_0),
-            Self::Q5_1 => each::<24, 32>(blocks, out, q5_1),
-            Self::Q8_0 => each::<34, 32>(blocks, out, q8_0),
-            Self::Q4K => each::<144, 256>(blocks, out, q4_k),
-            Self::Q5K => each::<176, 256>(blocks, out, q5_k),
-            Self::Q6K => each::<210, 256>(blocks, out, q6_k),
+            Self::F32 => each!(4, 1, f32_le, blocks, out),
+            Self::F16 => each!(2, 1, f16_le, blocks, out),
+            Self::Bf16 => each!(2, 1, bf16_le, blocks, out),
+            Self::Q4_0 => each!(18, 32, q4_0, blocks, out),
+            Self::Q4_1 => each!(20, 32, q4_1, blocks, out),
+            Self::Q5_0 => each!(22, 32, q5_0, blocks, out),
+            Self::Q5_1 => each!(24, 32, q5_1, blocks, out),
+            Self::Q8_0 => each!(34, 32, q8_0, blocks, out),
+            Self::Q4K => each!(144, 256, q4_k, blocks, out),
+            Self::Q5K => each!(176, 256, q5_k, blocks, out),
+            Self::Q6K => each!(210, 256, q6_k, blocks, out),
         }
     }
 }
 
 #[inline(always)]
-fn plain<const BYTES: usize>(blocks: &[u8], out: &mut [f32], value: impl Fn([u8; BYTES]) -> f32) {
-    let (blocks, _) = blocks.as_chunks::<BYTES>();
-    for (bytes, out) in blocks.iter().zip(out) {
-        *out = value(*bytes);
-    }
+fn f32_le(bytes: &[u8; 4], out: &mut [f32; 1]) {
+    out[0] = f32::from_le_bytes(*bytes);
 }
 
 #[inline(always)]
-fn each<const BYTES: usize, const ELEMENTS: usize>(
-    blocks: &[u8],
-    out: &mut [f32],
-    block: impl Fn(&[u8; BYTES], &mut [f32; ELEMENTS]),
-) {
-    let (blocks, _) = blocks.as_chunks::<BYTES>();
-    let (outs, _) = out.as_chunks_mut::<ELEMENTS>();
-    for (bytes, out) in blocks.iter().zip(outs) {
-        block(bytes, out);
-    }
+fn f16_le(bytes: &[u8; 2], out: &mut [f32; 1]) {
+    out[0] = from_f16(bytes);
+}
+
+#[inline(always)]
+fn bf16_le(bytes: &[u8; 2], out: &mut [f32; 1]) {
+    out[0] = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
 }
 
 /// The f16 in the first two bytes.
