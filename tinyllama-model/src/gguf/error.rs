@@ -108,20 +108,12 @@ impl GgufError {
         }
     }
 
-    pub(super) fn invalid(
-        key: &str,
-        value: impl ToString,
-        requirement: impl Into<String>,
-    ) -> Self {
+    pub(super) fn invalid(key: &str, value: impl ToString, requirement: impl Into<String>) -> Self {
         let (key, value) = (key.to_owned(), value.to_string());
         Self::Invalid { key, value, requirement: requirement.into() }
     }
 
-    pub(super) fn unsupported(
-        key: &str,
-        value: impl ToString,
-        remedy: impl Into<String>,
-    ) -> Self {
+    pub(super) fn unsupported(key: &str, value: impl ToString, remedy: impl Into<String>) -> Self {
         let (key, value) = (key.to_owned(), value.to_string());
         Self::Unsupported { key, value, remedy: remedy.into() }
     }

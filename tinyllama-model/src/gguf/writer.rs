@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use kernels_cubecl::Format;
 
+pub use self::describe::Description;
+pub(super) use self::metadata_writer::MetadataWriter;
 use super::error::{GgufError, shown};
 use super::tensor_info::{MAX_DIMENSIONS, type_code};
 use super::{DEFAULT_ALIGNMENT, MAGIC, VERSION};
-pub use self::describe::Description;
-pub(super) use self::metadata_writer::MetadataWriter;
 
 /// llama.cpp takes names shorter than 64 bytes.
 const MAX_NAME_BYTES: usize = 63;

@@ -140,11 +140,8 @@ fn filled_up(pieces: &[Piece], vocab_size: usize) -> Result<Vec<Piece>, GgufErro
         let requirement = format!("at most vocab_size = {vocab_size} long");
         return Err(GgufError::invalid(keys::TOKENS, found, requirement));
     }
-    let filler = |id| Piece {
-        text: format!("[PAD{id}]"),
-        score: FILLER_SCORE,
-        kind: PieceKind::Unused,
-    };
+    let filler =
+        |id| Piece { text: format!("[PAD{id}]"), score: FILLER_SCORE, kind: PieceKind::Unused };
     Ok(pieces.iter().cloned().chain((pieces.len()..vocab_size).map(filler)).collect())
 }
 
