@@ -6,6 +6,7 @@
 //!   training, evaluation and decoding; where keys and values live is the only difference, and that
 //!   is [`KeyValues`]: [`NoCache`] or a layer of a [`KvCache`].
 //! - [`weights`] reads and writes Hugging Face safetensors; the names of that format live only there.
+//! - [`gguf`] reads and writes GGUF files: sizes, vocabulary and packed weights in one.
 //! - [`Tokenizer`] and [`ChatTemplate`] turn text and conversations into ids and back.
 //!
 //! Data path: text → [`Tokenizer`] → ids `[B, T]` → [`TinyLlama::hidden`] `[B, T, D]` →

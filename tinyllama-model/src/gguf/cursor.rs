@@ -1,12 +1,21 @@
 //! Reads little-endian values from the front of a run of bytes, and never past its end.
 
+use std::fmt;
+
 use super::error::Flaw;
 
 /// A place in the bytes of a file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,
+}
+
+/// Without the bytes, which are the whole file.
+impl fmt::Debug for Cursor<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Cursor({} of {})", self.position, self.bytes.len())
+    }
 }
 
 impl<'a> Cursor<'a> {

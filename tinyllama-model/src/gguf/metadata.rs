@@ -1,5 +1,6 @@
 //! The keys and values at the front of a GGUF file, checked once and read from the file's bytes.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -18,12 +19,19 @@ const LEAST_PAIR_BYTES: usize = 14;
 /// The metadata of a GGUF file. Values stay in the file's bytes until they are asked for.
 ///
 /// Every getter gives `None` for a key that the file lacks, and names file and key in its errors.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Metadata {
     path: PathBuf,
     bytes: Bytes,
     /// Sorted by key.
     pairs: Vec<Pair>,
+}
+
+/// Without the values.
+impl fmt::Debug for Metadata {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.keys()).finish()
+    }
 }
 
 /// Where a key and its value lie.
@@ -64,8 +72,9 @@ impl Metadata {
             kind.check(cursor).map_err(in_key)?;
         }
         let mut metadata = Self { path: path.to_owned(), bytes: bytes.clone(), pairs: Vec::new() };
-        pairs.sort_unstable_by(|a, b| metadata.key(a).cmp(metadata.key(b)));
-        let twice = pairs.windows(2).find(|pair| metadata.key(&pair[0]) == metadata.key(&pair[1]));
+        let bytes = |pair: &Pair| metadata.key_bytes(pair);
+        pairs.sort_unstable_by(|a, b| bytes(a).cmp(bytes(b)));
+        let twice = pairs.windows(2).find(|pair| bytes(&pair[0]) == bytes(&pair[1]));
         if let Some(twice) = twice {
             let place = format!("`{}`", shown(metadata.key(&twice[0])));
             return Err(GgufError::Damaged { place, detail: "is there twice".to_owned() });
@@ -214,18 +223,23 @@ impl Metadata {
         let Some(pair) = self.find(key) else { return Ok(None) };
         let mut cursor = Cursor::new(&self.bytes, pair.value_start);
         let value = Value::decode(pair.kind, &mut cursor).expect("checked by parse");
-        let found = value.describe();
-        let wrong = || GgufError::Type { key: key.to_owned(), found, expected };
+        let wrong = || GgufError::Type { key: key.to_owned(), found: value.describe(), expected };
         accept(value).map(Some).ok_or_else(|| self.in_file(wrong()))
     }
 
     fn find(&self, key: &str) -> Option<&Pair> {
-        let index = self.pairs.binary_search_by(|pair| self.key(pair).cmp(key)).ok()?;
+        let order = |pair: &Pair| self.key_bytes(pair).cmp(key.as_bytes());
+        let index = self.pairs.binary_search_by(order).ok()?;
         self.pairs.get(index)
     }
 
     fn key(&self, pair: &Pair) -> &str {
-        Cursor::new(&self.bytes, pair.key_start).string().expect("checked by parse")
+        std::str::from_utf8(self.key_bytes(pair)).expect("checked by parse")
+    }
+
+    fn key_bytes(&self, pair: &Pair) -> &[u8] {
+        let mut cursor = Cursor::new(&self.bytes, pair.key_start);
+        cursor.u64().and_then(|len| cursor.take(len)).expect("checked by parse")
     }
 
     fn in_file(&self, error: GgufError) -> GgufError {

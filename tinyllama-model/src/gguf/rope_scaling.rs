@@ -1,12 +1,13 @@
 //! How a change of the rotary positions is stored: as keys `llama.rope.scaling.*`, or as a tensor of
 //! divisors of the frequencies.
 
+use kernels_cubecl::Format;
+
 use super::error::GgufError;
 use super::metadata::Metadata;
 use super::writer::MetadataWriter;
 use super::{Gguf, keys};
 use crate::config::RopeScaling;
-use kernels_cubecl::Format;
 
 /// The scaling that the metadata describe.
 ///

@@ -1,5 +1,7 @@
 //! The tensors of a GGUF file: their names, shapes, formats and bytes.
 
+use std::fmt;
+
 use bytes::Bytes;
 use kernels_cubecl::Format;
 
@@ -60,7 +62,7 @@ const TYPE_NAMES: [(u32, &str); 40] = [
 ];
 
 /// A tensor of a GGUF file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TensorInfo {
     /// GGUF's name, as `blk.0.attn_q.weight`.
     pub name: String,
@@ -70,6 +72,13 @@ pub struct TensorInfo {
     pub format: Format,
     /// All rows, a view of the file's bytes.
     pub bytes: Bytes,
+}
+
+/// Without the bytes.
+impl fmt::Debug for TensorInfo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {:?} in {}", self.name, self.shape, self.format)
+    }
 }
 
 /// GGML's number of a format.
