@@ -180,7 +180,6 @@ impl Tokenizer {
     fn around_nothing(&self) -> Vec<u32> {
         self.encode("", true).unwrap_or_default()
     }
-
 }
 
 impl From<tokenizers::Tokenizer> for Tokenizer {

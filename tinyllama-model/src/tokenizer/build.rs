@@ -91,8 +91,7 @@ fn sentencepiece(
         .fuse_unk(true)
         .byte_fallback(bytes == BYTES);
     let prepend = add_space_prefix.then(|| json!({"type": "Prepend", "prepend": SPACE}));
-    let replace =
-        json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
     let normalizers: Vec<Value> = prepend.into_iter().chain([replace]).collect();
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": SPACE}, "content": " "}),
@@ -121,7 +120,10 @@ fn byte_level(
     let mut seen = HashSet::with_capacity(merges.len());
     for (rank, merge) in merges.iter().enumerate() {
         let is_text = |id: u32| {
-            matches!(vocabulary.pieces[id as usize].kind, PieceKind::Normal | PieceKind::UserDefined)
+            matches!(
+                vocabulary.pieces[id as usize].kind,
+                PieceKind::Normal | PieceKind::UserDefined
+            )
         };
         let pair = merge.split_once(' ').filter(|&(left, right)| {
             let joined = [left, right].concat();

@@ -54,7 +54,8 @@ const DEEPSEEK_LETTERS: &str = concat!(
     "\u{1E943}",
     r"]+"
 );
-const DEEPSEEK_PUNCTUATION: &str = "\\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+";
+const DEEPSEEK_PUNCTUATION: &str =
+    "\\s?[!-/:-~\u{FF01}-\u{FF0F}\u{FF1A}-\u{FF5E}\u{2018}-\u{201F}\u{3000}-\u{3002}]+";
 
 const KNOWN: [PreTokenizer; 13] = [
     // The first of two that cut alike is the one written.
@@ -79,10 +80,7 @@ const KNOWN: [PreTokenizer; 13] = [
     known(&["falcon"], &[PUNCTUATION, GPT2, THREE_DIGITS]),
 ];
 
-const fn known(
-    names: &'static [&'static str],
-    patterns: &'static [&'static str],
-) -> PreTokenizer {
+const fn known(names: &'static [&'static str], patterns: &'static [&'static str]) -> PreTokenizer {
     PreTokenizer { names, patterns, ignore_merges: false, composes: false }
 }
 

@@ -118,9 +118,7 @@ fn check_number_of_pieces(mut bytes: &[u8]) -> Result<(), TokenizerError> {
 fn check_specs(trainer: &TrainerSpec, normalizer: &NormalizerSpec) -> Result<(), TokenizerError> {
     const BPE: i32 = 2;
     const REMEDY: &str = "convert it to tokenizer.json with transformers";
-    let refuse = |field: &str, value: &str| {
-        Err(TokenizerError::unsupported(field, value, REMEDY))
-    };
+    let refuse = |field: &str, value: &str| Err(TokenizerError::unsupported(field, value, REMEDY));
     match trainer.model_type {
         Some(BPE) => {}
         None | Some(1) => return refuse("trainer_spec.model_type", "UNIGRAM"),

@@ -26,16 +26,9 @@ pub enum PieceKind {
 impl PieceKind {
     /// The kind that SentencePiece and GGUF write as `number`.
     pub fn of_number(number: i32) -> Option<Self> {
-        [
-            Self::Normal,
-            Self::Unknown,
-            Self::Control,
-            Self::UserDefined,
-            Self::Unused,
-            Self::Byte,
-        ]
-        .into_iter()
-        .find(|&kind| kind as i32 == number)
+        [Self::Normal, Self::Unknown, Self::Control, Self::UserDefined, Self::Unused, Self::Byte]
+            .into_iter()
+            .find(|&kind| kind as i32 == number)
     }
 }
 
@@ -131,7 +124,8 @@ impl Vocabulary {
         {
             let Some(id) = id else { continue };
             if self.pieces.get(id as usize).is_none_or(|piece| piece.text.is_empty()) {
-                let requirement = format!("the id of one of the {len} pieces, and not an empty one");
+                let requirement =
+                    format!("the id of one of the {len} pieces, and not an empty one");
                 return Err(TokenizerError::invalid(field, id, requirement));
             }
         }

@@ -38,11 +38,8 @@ fn every_name_is_found_again() {
         assert!(!names[..index].contains(name), "{name} stands for two ways");
         let known = PreTokenizer::of_name(name).unwrap();
         let (normalizer, cut) = (to_value(&known.normalizer()), to_value(&known.pre_tokenizer()));
-        let found = PreTokenizer::name_of(
-            &steps(&normalizer, "normalizers"),
-            &cut,
-            known.ignore_merges,
-        );
+        let found =
+            PreTokenizer::name_of(&steps(&normalizer, "normalizers"), &cut, known.ignore_merges);
         assert_eq!(found.unwrap(), known.names[0]);
     }
 }
@@ -66,10 +63,13 @@ fn other_spellings_are_recognised() {
 
     let mut spaced = bytes(true);
     spaced["add_prefix_space"] = json!(true);
-    for other in [spaced, qwen, json!({"type": "Whitespace"}), sequence(&[bytes(true), bytes(true)])]
+    for other in
+        [spaced, qwen, json!({"type": "Whitespace"}), sequence(&[bytes(true), bytes(true)])]
     {
         let error = name(&other).unwrap_err();
-        assert!(matches!(&error, TokenizerError::Unsupported { field, .. } if field == "pre_tokenizer"));
+        assert!(
+            matches!(&error, TokenizerError::Unsupported { field, .. } if field == "pre_tokenizer")
+        );
         assert!(error.to_string().len() < 400, "{error}");
     }
     let lower = json!({"type": "Lowercase"});

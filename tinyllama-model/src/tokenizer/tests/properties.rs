@@ -69,8 +69,7 @@ fn streams_of_random_ids() {
 
 #[test]
 fn streams_of_text() {
-    let texts =
-        ["größer 日本語 😀👩‍👩‍👧\u{FFFD}\n\n  the the\t", "  ", include_str!("properties.rs")];
+    let texts = ["größer 日本語 😀👩‍👩‍👧\u{FFFD}\n\n  the the\t", "  ", include_str!("properties.rs")];
     for (_, tokenizer) in tokenizers() {
         for text in texts {
             streams(&tokenizer, &tokenizer.encode(text, true).unwrap());

@@ -14,7 +14,8 @@ const LLAMA_FOLDER: &str = "tokenizer/TinyLlama-1.1B-Chat-v1.0";
 
 /// llama.cpp's texts with the ids that the original tokenizer gives: `NAME.inp` and `NAME.out`.
 fn llama_cpp(name: &str) -> Option<Vec<(String, Vec<u32>)>> {
-    let read = |end: &str| Some(fs::read_to_string(asset(&format!("{name}.{end}"))?).expect("text"));
+    let read =
+        |end: &str| Some(fs::read_to_string(asset(&format!("{name}.{end}"))?).expect("text"));
     let (inputs, outputs) = (read("inp")?, read("out")?);
     let inputs = inputs.split("\n__ggml_vocab_test__\n").map(str::to_owned);
     // The last text is the empty one.
@@ -126,7 +127,8 @@ fn llama2c_equals_sentencepiece() {
 /// Those of llama.cpp's byte-level vocabularies that are at hand.
 #[test]
 fn byte_level_vectors() {
-    for name in ["gpt-2", "starcoder", "refact", "deepseek-llm", "deepseek-coder", "mpt", "falcon"] {
+    for name in ["gpt-2", "starcoder", "refact", "deepseek-llm", "deepseek-coder", "mpt", "falcon"]
+    {
         let name = format!("tokenizer/ggml-vocab-{name}.gguf");
         let (Some(path), Some(vectors)) = (asset(&name), llama_cpp(&name)) else { continue };
         let vocabulary = gguf::vocabulary(&path);
