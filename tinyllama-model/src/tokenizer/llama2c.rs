@@ -2,9 +2,8 @@
 //! kinds of its pieces. Little-endian: u32 length of the longest token, then for each token an f32
 //! score, an i32 length and that many bytes.
 
-use super::build::SPACE;
 use super::guard;
-use super::vocabulary::{Algorithm, Piece, PieceKind, Vocabulary, byte_piece};
+use super::vocabulary::{Algorithm, Piece, PieceKind, SPACE, Vocabulary, byte_piece};
 use crate::config::MAX_SIZE;
 use crate::error::TokenizerError;
 

@@ -35,10 +35,9 @@ fn regex(pattern: &str) -> Value {
 #[test]
 fn broken_models_are_refused() {
     let llama = json_of(&llama_like(true));
-    let id = |id: u64| json!({"<unk>": id});
-    refused(&with(&llama, "/model/vocab", id(1 << 24)), &["16777216"]);
-    refused(&with(&llama, "/model/vocab", id(u64::MAX)), &["18446744073709551615"]);
-    refused(&with(&llama, "/added_tokens/0/id", json!(u32::MAX)), &["4294967295"]);
+    for id in [1 << 24, u64::from(u32::MAX), u64::MAX] {
+        refused(&with(&llama, "/model/vocab/lo", json!(id)), &[&id.to_string()]);
+    }
     let long = json!({"x".repeat(9000): 0});
     refused(&with(&llama, "/model/vocab", long), &["`model.vocab`", "8192"]);
     let unigram = json!({"type": "Unigram", "unk_id": 0, "vocab": [["y".repeat(100_000), 0.0]]});
@@ -127,7 +126,11 @@ fn growth_is_bounded() {
 }
 
 #[test]
-fn nests_are_refused_before_they_are_parsed() {
+fn nests_and_long_lists_are_refused_before_they_are_parsed() {
+    let many = format!(r#"{{"model": [{}[]]}}"#, "[],".repeat(MAX_VALUES / 2));
+    let error = Tokenizer::from_json(many.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("4194304 values"), "{error}");
+
     for open in ["[", r#"{"decoder":"#, r#"{"type":"Sequence","normalizers":["#] {
         let error = Tokenizer::from_json(open.repeat(100_000).as_bytes()).unwrap_err();
         assert!(matches!(error, TokenizerError::Invalid { .. }), "{error}");
