@@ -85,7 +85,9 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The first piece that stands for what the vocabulary lacks.
     pub(super) fn unknown(&self) -> Option<&Piece> {
-        self.pieces.iter().find(|piece| piece.kind == PieceKind::Unknown)
+        let is_unknown =
+            |piece: &&Piece| piece.kind == PieceKind::Unknown && !piece.text.is_empty();
+        self.pieces.iter().find(is_unknown)
     }
 
     /// How the piece stands in the model and, if it is an added token, in text, which has no `▁`.
