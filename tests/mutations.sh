@@ -163,14 +163,46 @@ mutation bos-twice "model" tinyllama-model/src/chat.rs \
     "a template that writes BOS gets a second one" \
     '&& tokens.first().is_none_or(|token| token.0 != bos)' \
     ''
-mutation special-tokens-injected "model" tinyllama-model/src/tokenizer.rs \
+mutation special-tokens-injected "model" tinyllama-model/src/tokenizer/marked.rs \
     "a special token in a message counts as one" \
     'if !found.iter().any(is_literal) {' \
     'if !found.iter().any(is_literal) || found.len() < usize::MAX {'
 mutation huge-token-id "model" tinyllama-model/src/tokenizer.rs \
     "tokenizer.json decides how large tables are" \
-    'filter(|&id| id as usize >= MAX_SIZE)' \
-    'filter(|_| false)'
+    'if tokenizer.vocab_size > MAX_SIZE {' \
+    'if tokenizer.vocab_size == 0 {'
+mutation merges-by-id "model" tinyllama-model/src/tokenizer/merges.rs \
+    "pieces are joined in the order of their ids" \
+    'cuts.sort_by(|a, b| score(b).partial_cmp(&score(a)).expect("no score is NaN"));' \
+    'let _ = score;'
+mutation special-pieces-joined "model" tinyllama-model/src/tokenizer/merges.rs \
+    "text becomes a special token by merges" \
+    'piece.kind == PieceKind::Normal && !piece.text.is_empty();' \
+    '!piece.text.is_empty();'
+mutation special-words "model" tinyllama-model/src/tokenizer/build.rs \
+    "a word that is a special token becomes one" \
+    'taken |= tokenizer.encode(text, false)?.contains(&id);' \
+    ''
+mutation ignore-merges-lost "model" tinyllama-model/src/tokenizer/build.rs \
+    "Llama 3's whole words are cut" \
+    '.ignore_merges(pre_tokenizer.ignore_merges)' \
+    ''
+mutation vocabulary-without-bos "model" tinyllama-model/src/tokenizer/build.rs \
+    "no text begins with BOS" \
+    '(true, Some(id)) = (vocabulary.add_bos, vocabulary.bos_id)' \
+    '(true, Some(id)) = (false, vocabulary.bos_id)'
+mutation digits-together "model" tinyllama-model/src/tokenizer/pre_tokenizers.rs \
+    "SmolLM's digits stay together" \
+    '"individual_digits": true});' \
+    '"individual_digits": false});'
+mutation llama2c-space "model" tinyllama-model/src/tokenizer/llama2c.rs \
+    "a space is not SentencePiece's" \
+    "text.replace(' ', SPACE)" \
+    'text.to_owned()'
+mutation regex-panic "model" tinyllama-model/src/tokenizer/guard.rs \
+    "a pattern that explodes ends the program" \
+    'catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(message(&*panic).into()))' \
+    'Ok::<_, Box<dyn Any + Send>>(work()).unwrap_or_else(|panic| Err(message(&*panic).into()))'
 mutation utf8-split "model" tinyllama-model/src/tokenizer/stream.rs \
     "half a character is handed out" \
     'if piece.is_empty() || piece.ends_with(REPLACEMENT) {' \
@@ -323,7 +355,7 @@ mutation sft-order-restarts "sft" tinyllama-sft/src/source.rs \
     '(self.seed, self.position) = (saved.seed, saved.position);' \
     'self.seed = saved.seed;'
 
-mutation trimmed-offsets "model" tinyllama-model/src/tokenizer.rs \
+mutation trimmed-offsets "model" tinyllama-model/src/tokenizer/marked.rs \
     "tokens of spaces stand for no text" \
     'pieces.into_encoding(None, 0, OffsetType::Byte)' \
     'self.inner.post_process(pieces.into_encoding(None, 0, OffsetType::Byte)?, None, false)'

@@ -140,7 +140,7 @@ pub enum TokenizerError {
     #[error("the vocabulary has a token {largest_id}, but ids must be below {limit}")]
     LargeId {
         /// The largest id found.
-        largest_id: u64,
+        largest_id: u32,
         /// The first id that is refused.
         limit: usize,
     },

@@ -61,7 +61,7 @@ impl Tokenizer {
             .map_err(|cause| TokenizerError::Parse { cause })?;
         let tokenizer = Self::from(inner);
         if tokenizer.vocab_size > MAX_SIZE {
-            let largest_id = tokenizer.vocab_size as u64 - 1;
+            let largest_id = (tokenizer.vocab_size - 1) as u32;
             return Err(TokenizerError::LargeId { largest_id, limit: MAX_SIZE });
         }
         // The ids of the model and of added tokens are in the vocabulary; those that the

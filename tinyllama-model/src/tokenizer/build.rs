@@ -10,12 +10,10 @@ use tokenizers::{AddedToken, Decoder, DecoderWrapper, NormalizerWrapper, PostPro
 use super::merges::{self, Merge};
 use super::pre_tokenizers::PreTokenizer;
 use super::settings::Settings;
-use super::vocabulary::{Algorithm, Piece, PieceKind, Vocabulary};
+use super::vocabulary::{Algorithm, PieceKind, SPACE, Vocabulary};
 use super::{Tokenizer, guard};
 use crate::error::TokenizerError;
 
-/// How SentencePiece writes a space.
-pub(super) const SPACE: &str = "\u{2581}";
 const BYTES: usize = 256;
 
 impl Tokenizer {
@@ -43,7 +41,7 @@ impl Tokenizer {
         let added = added.filter_map(|piece| match piece.kind {
             PieceKind::Control | PieceKind::Unknown => Some(AddedToken::from(&piece.text, true)),
             PieceKind::UserDefined => {
-                Some(AddedToken::from(spelled(piece, vocabulary), false).normalized(false))
+                Some(AddedToken::from(vocabulary.spelled(piece), false).normalized(false))
             }
             _ => None,
         });
@@ -60,15 +58,6 @@ impl Tokenizer {
             .then(|| vocabulary.pieces.iter().map(|piece| piece.score).collect());
         check_special(vocabulary, &tokenizer)?;
         Ok(tokenizer.with_bos_known())
-    }
-}
-
-/// How the piece stands in text and in the model: text itself has no `▁`.
-fn spelled(piece: &Piece, vocabulary: &Vocabulary) -> String {
-    let is_sentencepiece = matches!(vocabulary.algorithm, Algorithm::SentencePiece { .. });
-    match piece.kind {
-        PieceKind::UserDefined if is_sentencepiece => piece.text.replace(SPACE, " "),
-        _ => piece.text.clone(),
     }
 }
 
@@ -162,7 +151,7 @@ fn model(
 ) -> Result<BpeBuilder, TokenizerError> {
     let mut vocab = tokenizers::models::bpe::Vocab::with_capacity(ids.len());
     for (piece, id) in vocabulary.pieces.iter().zip(0..) {
-        let text = spelled(piece, vocabulary);
+        let text = vocabulary.spelled(piece);
         // Text uses a character that the model knows, whatever its kind.
         let unused = piece.kind == PieceKind::Unused && text.chars().count() == 1;
         if text.is_empty() || unused {

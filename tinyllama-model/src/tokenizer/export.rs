@@ -6,10 +6,9 @@ use serde_json::Value;
 use tokenizers::{Model, ModelWrapper};
 
 use super::Tokenizer;
-use super::build::SPACE;
 use super::merges::{self, Merge};
 use super::pre_tokenizers::{PreTokenizer, steps, to_value};
-use super::vocabulary::{Algorithm, Piece, PieceKind, Vocabulary, byte_of};
+use super::vocabulary::{Algorithm, Piece, PieceKind, SPACE, Vocabulary, byte_of};
 use crate::error::TokenizerError;
 
 const FAMILIES: &str = "only byte-pair encoding as in Llama 2 (`▁` for a space) or as in GPT-2, \

@@ -2,18 +2,18 @@
 //! kinds of its pieces. Little-endian: u32 length of the longest token, then for each token an f32
 //! score, an i32 length and that many bytes.
 
-use super::build::SPACE;
 use super::guard;
-use super::vocabulary::{Algorithm, Piece, PieceKind, Vocabulary, byte_of};
+use super::vocabulary::{Algorithm, Piece, PieceKind, SPACE, Vocabulary, byte_piece};
 use crate::config::MAX_SIZE;
 use crate::error::TokenizerError;
 
-/// The first pieces as run.c relies on them, and how SentencePiece writes them.
+/// The first pieces as run.c relies on them, and how SentencePiece writes them. All bytes follow.
 const SPECIAL: [(&str, &str, PieceKind); 3] = [
     ("<unk>", "<unk>", PieceKind::Unknown),
     ("\n<s>\n", "<s>", PieceKind::Control),
     ("\n</s>\n", "</s>", PieceKind::Control),
 ];
+const FIRST_TEXT: usize = SPECIAL.len() + 256;
 const BOS_ID: u32 = 1;
 const EOS_ID: u32 = 2;
 
@@ -43,9 +43,14 @@ impl Vocabulary {
             })?;
             pieces.push(piece(id, score, text)?);
         }
+        let too_few = |requirement: String| {
+            Err(TokenizerError::invalid("number of tokens", pieces.len(), requirement))
+        };
         if let Some(vocab_size) = vocab_size.filter(|&vocab_size| pieces.len() < vocab_size) {
-            let requirement = format!("at least {vocab_size}, the model's `vocab_size`");
-            return Err(TokenizerError::invalid("number of tokens", pieces.len(), requirement));
+            return too_few(format!("at least {vocab_size}, the model's `vocab_size`"));
+        }
+        if pieces.len() < FIRST_TEXT {
+            return too_few(format!("at least {FIRST_TEXT}: three special ones and 256 bytes"));
         }
         let vocabulary = Self {
             pieces,
@@ -86,16 +91,23 @@ fn split_token(
 }
 
 fn piece(id: usize, score: f32, text: &str) -> Result<Piece, TokenizerError> {
-    if let Some(&(written, text_here, kind)) = SPECIAL.get(id) {
-        if text != written {
-            let requirement = format!("{written:?}, as in every tokenizer.bin");
-            let value = format!("{text:?}");
-            return Err(TokenizerError::invalid(format!("tokens[{id}]"), value, requirement));
+    let (written, text_here, kind) = match SPECIAL.get(id) {
+        Some(&(written, text, kind)) => (written.to_owned(), text.to_owned(), kind),
+        None if id < FIRST_TEXT => {
+            let byte = byte_piece((id - SPECIAL.len()) as u8);
+            (byte.clone(), byte, PieceKind::Byte)
         }
-        return Ok(Piece { text: text_here.to_owned(), score, kind });
+        None => (text.to_owned(), text.replace(' ', SPACE), PieceKind::Normal),
+    };
+    if text != written {
+        let requirement = format!("{written:?}, as in every tokenizer.bin");
+        return Err(TokenizerError::invalid(
+            format!("tokens[{id}]"),
+            format!("{text:?}"),
+            requirement,
+        ));
     }
-    let kind = if byte_of(text).is_some() { PieceKind::Byte } else { PieceKind::Normal };
-    Ok(Piece { text: text.replace(' ', SPACE), score, kind })
+    Ok(Piece { text: text_here, score, kind })
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl Settings {
 
     /// What a vocabulary says of its ids, which are known to be right.
     pub(super) fn of_vocabulary(vocabulary: &Vocabulary) -> Self {
-        let text = |id: Option<u32>| Some(vocabulary.pieces[id? as usize].text.clone());
+        let text = |id: Option<u32>| Some(vocabulary.spelled(&vocabulary.pieces[id? as usize]));
         let pad = text(vocabulary.pad_id).map(|pad| (PAD_KEY.to_owned(), json!(pad)));
         Self {
             bos_token: text(vocabulary.bos_id),

@@ -6,6 +6,9 @@ use super::guard::MAX_PIECE_BYTES;
 use crate::config::MAX_SIZE;
 use crate::error::TokenizerError;
 
+/// How SentencePiece writes a space.
+pub(super) const SPACE: &str = "\u{2581}";
+
 /// What a piece stands for; the numbers are those of SentencePiece and GGUF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PieceKind {
@@ -82,7 +85,19 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The first piece that stands for what the vocabulary lacks.
     pub(super) fn unknown(&self) -> Option<&Piece> {
-        self.pieces.iter().find(|piece| piece.kind == PieceKind::Unknown)
+        let is_unknown =
+            |piece: &&Piece| piece.kind == PieceKind::Unknown && !piece.text.is_empty();
+        self.pieces.iter().find(is_unknown)
+    }
+
+    /// How the piece stands in the model and, if it is an added token, in text, which has no `▁`.
+    pub(super) fn spelled(&self, piece: &Piece) -> String {
+        match (&self.algorithm, piece.kind) {
+            (Algorithm::SentencePiece { .. }, PieceKind::UserDefined) => {
+                piece.text.replace(SPACE, " ")
+            }
+            _ => piece.text.clone(),
+        }
     }
 
     /// Ids by text; empty pieces have none.

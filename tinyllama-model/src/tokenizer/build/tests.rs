@@ -1,5 +1,6 @@
 use super::super::Vocabulary;
 use super::super::tests::{byte_level, fixture};
+use super::super::vocabulary::Piece;
 use super::*;
 
 fn piece(text: &str, kind: PieceKind) -> Piece {
@@ -143,7 +144,7 @@ fn contradictions_are_refused() {
     let twice = [" ", "\u{2581}"].map(|text| piece(&text.repeat(9), PieceKind::UserDefined));
     refused(&changed(&|v| v.pieces.extend(twice.clone())), &["`pieces[401]`", "space"]);
     let heavy = (0..600).map(|i| piece(&format!("{i:08192}"), PieceKind::Control));
-    refused(&changed(&|v| v.pieces.extend(heavy.clone())), &["`added_tokens`", "4194304 bytes"]);
+    refused(&changed(&|v| v.pieces.extend(heavy.clone())), &["`added_tokens`", "1048576 bytes"]);
 
     let pieces = ["th", "the"].map(|text| piece(text, PieceKind::Normal));
     refused(&bytes("gpt-2", &["t h", "th e", "t h"], &pieces), &["`merges[2]`", "`t h`"]);

@@ -124,11 +124,21 @@ fn llama2c_equals_sentencepiece() {
     }
 }
 
-/// Those of llama.cpp's byte-level vocabularies that are at hand.
+/// Those of llama.cpp's vocabularies that are at hand.
 #[test]
-fn byte_level_vectors() {
-    for name in ["gpt-2", "starcoder", "refact", "deepseek-llm", "deepseek-coder", "mpt", "falcon"]
-    {
+fn llama_cpp_vectors() {
+    for name in [
+        "gpt-2",
+        "starcoder",
+        "refact",
+        "deepseek-llm",
+        "deepseek-coder",
+        "mpt",
+        "falcon",
+        "phi-3",
+        "llama-bpe",
+        "qwen2",
+    ] {
         let name = format!("tokenizer/ggml-vocab-{name}.gguf");
         let (Some(path), Some(vectors)) = (asset(&name), llama_cpp(&name)) else { continue };
         let vocabulary = gguf::vocabulary(&path);
