@@ -241,6 +241,7 @@ impl Chat<'_> {
     /// Asks and, if `stream`, prints the answer as it comes. `None` where there is no last question.
     fn answer(&mut self, question: Option<&str>, stream: bool) -> Result<Option<Generation>> {
         let mut stdout = std::io::stdout();
+        let is_terminal = stdout.is_terminal();
         let mut markdown = self.renders.then(Markdown::default);
         let ends_answer = self.ctrl_c.ends_answer.clone();
         let on_event = |event: ChatEvent<'_>| match event {
@@ -249,10 +250,13 @@ impl Chat<'_> {
                  {messages} oldest messages are forgotten"
             ),
             ChatEvent::Text(piece) if stream => {
-                let rendered = markdown.as_mut().map(|markdown| markdown.push(piece));
-                let shown = rendered.as_deref().unwrap_or(piece);
+                let piece = match &mut markdown {
+                    Some(markdown) => markdown.push(piece),
+                    None if is_terminal => shown(piece),
+                    None => piece.to_owned(),
+                };
                 // A reader that went away wants no more text.
-                let written = write!(stdout, "{shown}").and_then(|()| stdout.flush());
+                let written = write!(stdout, "{piece}").and_then(|()| stdout.flush());
                 ends_answer.fetch_or(written.is_err(), Ordering::Relaxed);
             }
             ChatEvent::Text(_) => {}

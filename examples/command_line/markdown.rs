@@ -199,7 +199,8 @@ impl Markdown {
             // Products and powers; Chinese and Japanese have no spaces around emphasis.
             _ => c.is_ascii_alphanumeric(),
         };
-        if !self.before.is_whitespace() && !(mark == '_' && is_inside_word(next)) {
+        let begins_word = self.before.is_whitespace() || (mark == '_' && is_inside_word(next));
+        if !begins_word {
             if count >= 2 && self.bold == Some(mark) {
                 (self.bold, count) = (None, count - 2);
             }
