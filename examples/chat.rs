@@ -1,77 +1,57 @@
 //! Talks with a model: `cargo run --release --example chat -- --model out/demo`.
 
 mod command_line;
+#[path = "command_line/commands.rs"]
+mod commands;
+#[path = "command_line/ctrl_c.rs"]
+mod ctrl_c;
+#[path = "command_line/input.rs"]
+mod input;
+#[path = "command_line/line_editor.rs"]
+mod line_editor;
+#[path = "command_line/markdown.rs"]
+mod markdown;
+#[path = "command_line/memory.rs"]
+mod memory;
 #[path = "command_line/sampling.rs"]
 mod sampling;
+#[path = "command_line/saved_chat.rs"]
+mod saved_chat;
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use burn::tensor::Device;
 use clap::Parser;
 use kernels_cubecl::DeviceSpec;
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
-use signal_hook::consts::SIGINT;
-use signal_hook::flag;
 use tinyllama_infer::{
-    ChatEvent, ChatSession, Generation, InferError, LoadedModel, Sampling, locate,
+    ChatEvent, ChatSession, FinishReason, Generation, InferError, LoadedModel, Sampling, locate,
 };
 
 use command_line::{exit_code, say};
+use ctrl_c::CtrlC;
+use input::{Input, Lines, split_word};
+use line_editor::{Line, LineEditor, is_dumb};
+use markdown::Markdown;
 use sampling::{SamplingFlags, report, warn_if_cut};
+use saved_chat::SavedChat;
 
-const HELP: &str = "\
-/help             this list
-/system TEXT      instructions in front of the conversation; without TEXT, none
-/set KEY VALUE    temperature, top_k, top_p, min_p, repetition_penalty, seed, max_new_tokens, or
-                  stop, each time one more text that ends an answer
-/clear            forget the conversation
-/stats            speed of the last answer, room in the context, settings
-/exit             leave; so does Ctrl-D. Ctrl-C stops an answer";
+/// Models whose loading takes long enough to be announced.
+const LARGE_BYTES: u64 = 200 << 20;
 
-/// What a shell reports for a program that Ctrl-C has ended.
-const INTERRUPTED: i32 = 130;
-
-/// Ctrl-C ends the program; during an answer on a terminal it ends the answer, and the program if it
-/// comes again.
-struct CtrlC {
-    ends_program: Arc<AtomicBool>,
-    /// The answer ends before its next token.
-    ends_answer: Arc<AtomicBool>,
-}
-
-impl CtrlC {
-    fn listen() -> Result<Self> {
-        let ctrl_c = Self {
-            ends_program: Arc::new(AtomicBool::new(true)),
-            ends_answer: Arc::new(AtomicBool::new(false)),
-        };
-        // In this order: the first signal sets what the second one finds set.
-        flag::register_conditional_shutdown(SIGINT, INTERRUPTED, ctrl_c.ends_program.clone())
-            .and_then(|_| flag::register(SIGINT, ctrl_c.ends_program.clone()))
-            .and_then(|_| flag::register(SIGINT, ctrl_c.ends_answer.clone()))
-            .map_err(|error| anyhow!("cannot listen for Ctrl-C: {error}"))?;
-        Ok(ctrl_c)
-    }
-
-    fn answer_begins(&self) {
-        self.ends_answer.store(false, Ordering::Relaxed);
-        self.ends_program.store(!std::io::stdin().is_terminal(), Ordering::Relaxed);
-    }
-
-    fn answer_is_over(&self) {
-        self.ends_program.store(true, Ordering::Relaxed);
-    }
-}
+/// Loading that took longer is worth a line.
+const LONG: Duration = Duration::from_millis(500);
 
 /// Chat with a model in the terminal
 ///
 /// With --prompt it answers once; with --json as one object with the keys of generate. Without, it
-/// reads questions line by line: /help lists the commands, Ctrl-C stops an answer.
+/// reads questions line by line: /help lists the commands, Ctrl-C stops an answer. `"""` begins and
+/// ends a question of several lines.
 #[derive(Parser, Debug)]
 struct Args {
     /// Run folder, checkpoint, Hugging Face folder, or hub id (downloaded once)
@@ -97,6 +77,19 @@ struct Args {
     /// With --prompt: print one JSON object instead of streaming
     #[arg(long, requires = "prompt")]
     json: bool,
+    /// Show Markdown as the model writes it; the default anywhere but on a terminal, and with NO_COLOR
+    #[arg(long)]
+    plain: bool,
+}
+
+/// A conversation, and what is shown of it.
+struct Chat<'a> {
+    session: ChatSession<'a>,
+    ctrl_c: CtrlC,
+    /// Path, device and size of the model.
+    model: String,
+    renders: bool,
+    last: Option<Generation>,
 }
 
 fn main() -> ExitCode {
@@ -108,20 +101,28 @@ fn run(args: Args) -> Result<()> {
     let device = args.device.resolve()?;
     let ctrl_c = CtrlC::listen()?;
     let folder = locate(&args.model)?;
-    let loaded = LoadedModel::load(&folder, &device)?;
+    let loaded = load(&folder, &device)?;
     let mut session = ChatSession::new(&loaded, sampling, args.max_new_tokens)?;
     session.set_system(args.system);
     session.add_stop_strings(args.flags.stop);
     eprintln!("model: {}", folder.display());
-    eprintln!("device: {}", kernels_cubecl::describe(&device));
+    let device = kernels_cubecl::describe(&device);
+    eprintln!("device: {device}");
     if loaded.chat_template.is_none() {
         eprintln!(
             "warning: this model has no chat template; it is asked in the form of guanaco, which \
              `--example sft` teaches, and continues text rather than answering until then"
         );
     }
-    let Some(prompt) = args.prompt else { return converse(&mut session, &ctrl_c) };
-    let answer = answer(&mut session, &ctrl_c, &prompt, !args.json)?;
+    let model = format!(
+        "{}, {:.1}M parameters, on {device}",
+        folder.display(),
+        loaded.model.config().num_parameters() as f64 / 1e6
+    );
+    let renders = !args.plain && !args.json && shows_styles();
+    let mut chat = Chat { session, ctrl_c, model, renders, last: None };
+    let Some(prompt) = args.prompt else { return chat.converse() };
+    let answer = chat.answer(Some(&prompt), !args.json)?.expect("something was asked");
     if args.json {
         say(serde_json::to_string(&answer)?);
     }
@@ -129,65 +130,212 @@ fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Reads and answers lines until the input ends.
-fn converse(session: &mut ChatSession<'_>, ctrl_c: &CtrlC) -> Result<()> {
-    let mut editor =
-        DefaultEditor::new().map_err(|error| anyhow!("cannot open the terminal: {error}"))?;
-    // A chat without history is still a chat: no home directory, or a full disk, is no reason to end.
-    let history = std::io::stdin().is_terminal().then(history_file).flatten();
-    if let Some(file) = &history {
-        editor.load_history(file).ok();
+/// Loads the model, and says so where that takes a while.
+fn load(folder: &Path, device: &Device) -> Result<LoadedModel> {
+    let weights = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes: u64 = weights
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "safetensors"))
+        .filter_map(|entry| Some(entry.path().metadata().ok()?.len()))
+        .sum();
+    if bytes > LARGE_BYTES && std::io::stderr().is_terminal() {
+        eprintln!("loading {} ({}) ...", folder.display(), memory::show(bytes));
     }
-    eprintln!("/help lists the commands");
-    let mut last = None;
-    loop {
-        let line = match editor.readline("> ") {
-            Ok(line) => line,
-            Err(ReadlineError::Interrupted) => continue,
-            Err(ReadlineError::Eof) => break,
-            Err(error) => bail!("cannot read a line: {error}"),
-        };
-        let line = line.trim();
-        if line.is_empty() {
-            continue;
-        }
-        editor.add_history_entry(line).ok();
-        let outcome = match line.strip_prefix('/') {
-            Some("exit") => break,
-            Some("stats") => {
-                stats(session, last.as_ref());
-                Ok(())
-            }
-            Some(words) => command(session, words),
-            None => answer(session, ctrl_c, line, true).map(|generation| last = Some(generation)),
-        };
-        if let Err(error) = outcome {
-            eprintln!("error: {error}");
-        }
+    let start = Instant::now();
+    let loaded = LoadedModel::load(folder, device)?;
+    let took = start.elapsed();
+    if took > LONG {
+        eprintln!("loaded {} in {:.1} s", folder.display(), took.as_secs_f64());
     }
-    if let Some(file) = &history {
-        editor.save_history(file).ok();
-    }
-    Ok(())
+    Ok(loaded)
 }
 
-/// Carries out a line that began with a slash.
-fn command(session: &mut ChatSession<'_>, words: &str) -> Result<()> {
-    let (name, rest) = words.split_once(char::is_whitespace).unwrap_or((words, ""));
-    let rest = rest.trim();
-    match name {
-        "help" => eprintln!("{HELP}"),
-        "system" => session.set_system((!rest.is_empty()).then(|| rest.to_owned())),
-        "set" => {
-            let Some((key, value)) = rest.split_once(char::is_whitespace) else {
-                bail!("write /set KEY VALUE, for example /set temperature 0");
+/// Whether stdout takes styles and its user wants them (<https://no-color.org>).
+fn shows_styles() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_dumb() && !no_color
+}
+
+impl Chat<'_> {
+    /// Reads and answers until the input ends.
+    fn converse(&mut self) -> Result<()> {
+        let mut editor = LineEditor::open()?;
+        let mut lines = Lines::default();
+        eprintln!("/help lists the commands");
+        loop {
+            let input = match editor.read(if lines.is_open() { ". " } else { "> " })? {
+                Line::Text(entry) => lines.push(&entry),
+                Line::Interrupted => {
+                    lines.discard();
+                    eprintln!("Ctrl-D or /exit leaves");
+                    continue;
+                }
+                Line::End if lines.is_quoted() => {
+                    eprintln!("error: the text that \"\"\" began has no end; it was not asked");
+                    break;
+                }
+                Line::End => match lines.end() {
+                    Some(input) => Some(input),
+                    None => break,
+                },
             };
-            set(session, key, value.trim())?;
+            let Some(input) = input else { continue };
+            editor.remember(input.history_entry());
+            let outcome = match &input {
+                Input::Question(text) => self.ask(Some(text)).map(ControlFlow::Continue),
+                Input::Command { name, rest } => self.command(name, rest),
+            };
+            match outcome {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => break,
+                Err(error) => eprintln!("error: {error}"),
+            }
         }
-        "clear" => session.clear(),
-        _ => bail!("there is no command /{name}; /help lists them"),
+        editor.close();
+        Ok(())
     }
-    Ok(())
+
+    /// Carries out a command; breaks where it ends the chat.
+    fn command(&mut self, name: &str, rest: &str) -> Result<ControlFlow<()>> {
+        let session = &mut self.session;
+        match name {
+            "help" => eprintln!("{}", commands::help()),
+            "system" => session.set_system((!rest.is_empty()).then(|| rest.to_owned())),
+            "set" => match split_word(rest) {
+                (_, "") => bail!("write /set KEY VALUE, for example /set temperature 0"),
+                (key, value) => set(session, key, value)?,
+            },
+            "regen" => {
+                if session.sampling().temperature == 0.0 {
+                    eprintln!("the temperature is 0, which gives the same answer again");
+                }
+                self.ask(None)?;
+            }
+            "undo" => match session.undo() {
+                Some(question) => eprintln!("forgot: {}", shown(&question.content)),
+                None => bail!("nothing was asked yet"),
+            },
+            "clear" => session.clear(),
+            "history" => self.history(),
+            "save" | "load" if rest.is_empty() => {
+                bail!("write /{name} FILE, for example /{name} chat.json")
+            }
+            "save" => self.save(Path::new(rest))?,
+            "load" => self.load(Path::new(rest))?,
+            "stats" => self.stats(),
+            "exit" => return Ok(ControlFlow::Break(())),
+            _ => bail!("there is no command /{name}; /help lists them"),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Asks in the conversation; without a question, the last one again.
+    fn ask(&mut self, question: Option<&str>) -> Result<()> {
+        let Some(generation) = self.answer(question, true)? else { bail!("nothing was asked yet") };
+        if generation.finish_reason == FinishReason::Cancelled {
+            eprintln!("stopped; /regen asks again, /undo forgets the question");
+        }
+        self.last = Some(generation);
+        Ok(())
+    }
+
+    /// Asks and, if `stream`, prints the answer as it comes. `None` where there is no last question.
+    fn answer(&mut self, question: Option<&str>, stream: bool) -> Result<Option<Generation>> {
+        let mut stdout = std::io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let mut markdown = self.renders.then(Markdown::default);
+        let ends_answer = self.ctrl_c.ends_answer.clone();
+        let on_event = |event: ChatEvent<'_>| match event {
+            ChatEvent::Forgot { messages } => eprintln!(
+                "warning: the conversation no longer fits into the model's context; its \
+                 {messages} oldest messages are forgotten"
+            ),
+            ChatEvent::Text(piece) if stream => {
+                let piece = match &mut markdown {
+                    Some(markdown) => markdown.push(piece),
+                    None if is_terminal => shown(piece),
+                    None => piece.to_owned(),
+                };
+                // A reader that went away wants no more text.
+                let written = write!(stdout, "{piece}").and_then(|()| stdout.flush());
+                ends_answer.fetch_or(written.is_err(), Ordering::Relaxed);
+            }
+            ChatEvent::Text(_) => {}
+        };
+        self.ctrl_c.answer_begins();
+        let generation = match question {
+            Some(question) => self.session.ask(question, &ends_answer, on_event).map(Some),
+            None => self.session.regenerate(&ends_answer, on_event),
+        };
+        self.ctrl_c.answer_is_over();
+        let end = markdown.map(Markdown::finish).unwrap_or_default();
+        // An answer that failed midway leaves no style on.
+        if stream && (matches!(generation, Ok(Some(_))) || !end.is_empty()) {
+            say(end);
+        }
+        let generation = generation?;
+        generation.iter().for_each(warn_if_cut);
+        Ok(generation)
+    }
+
+    fn history(&self) {
+        if let Some(system) = self.session.system() {
+            eprintln!("system: {}", shown(system));
+        }
+        for message in self.session.turns() {
+            eprintln!("{}: {}", message.role.as_str(), shown(&message.content));
+        }
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let chat = SavedChat {
+            system: self.session.system().map(str::to_owned),
+            messages: self.session.turns().to_vec(),
+            sampling: *self.session.sampling(),
+        };
+        saved_chat::write(path, &chat)?;
+        eprintln!("saved {} messages to {}", chat.messages.len(), path.display());
+        Ok(())
+    }
+
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let SavedChat { system, messages, sampling } =
+            saved_chat::read(path, self.session.sampling())?;
+        let count = messages.len();
+        self.session
+            .restore(system, messages)
+            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        self.session.set_sampling(sampling)?;
+        eprintln!("loaded {count} messages from {}; /history shows them", path.display());
+        Ok(())
+    }
+
+    fn stats(&self) {
+        let session = &self.session;
+        let (held, limit) = session.context_tokens();
+        match &self.last {
+            Some(generation) => report(generation),
+            None => eprintln!("no answer yet"),
+        }
+        eprintln!("{held} of {limit} tokens in the context, {} messages", session.turns().len());
+        let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed } =
+            session.sampling();
+        eprintln!(
+            "temperature {temperature}, top_k {top_k}, top_p {top_p}, min_p {min_p}, \
+             repetition_penalty {repetition_penalty}, seed {seed}, max_new_tokens {}, stop {:?}",
+            session.max_new_tokens(),
+            session.stop_strings()
+        );
+        eprintln!("model {}", self.model);
+        let cache = memory::show(session.cache_bytes() as u64);
+        match memory::resident() {
+            Some(memory) => eprintln!(
+                "memory: KV cache {cache}, process {}, at most {}",
+                memory::show(memory.current_bytes),
+                memory::show(memory.peak_bytes)
+            ),
+            None => eprintln!("memory: KV cache {cache}, process unknown on this system"),
+        }
+    }
 }
 
 fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
@@ -211,60 +359,7 @@ fn set(session: &mut ChatSession<'_>, key: &str, value: &str) -> Result<()> {
     Ok(session.set_sampling(sampling)?)
 }
 
-/// Asks and, if `stream`, prints the answer as it comes.
-fn answer(
-    session: &mut ChatSession<'_>,
-    ctrl_c: &CtrlC,
-    question: &str,
-    stream: bool,
-) -> Result<Generation> {
-    let mut stdout = std::io::stdout();
-    ctrl_c.answer_begins();
-    let generation = session.ask(question, &ctrl_c.ends_answer, |event| match event {
-        ChatEvent::Forgot { messages } => eprintln!(
-            "warning: the conversation no longer fits into the model's context; its {messages} \
-             oldest messages are forgotten"
-        ),
-        ChatEvent::Text(piece) if stream => {
-            // A reader that went away wants no more text.
-            let written = write!(stdout, "{piece}").and_then(|()| stdout.flush());
-            ctrl_c.ends_answer.fetch_or(written.is_err(), Ordering::Relaxed);
-        }
-        ChatEvent::Text(_) => {}
-    });
-    ctrl_c.answer_is_over();
-    let generation = generation?;
-    if stream {
-        say("");
-    }
-    warn_if_cut(&generation);
-    Ok(generation)
-}
-
-fn stats(session: &ChatSession<'_>, last: Option<&Generation>) {
-    let (held, limit) = session.context_tokens();
-    match last {
-        Some(generation) => report(generation),
-        None => eprintln!("no answer yet"),
-    }
-    eprintln!("{held} of {limit} tokens in the context, {} messages", session.turns().len());
-    let Sampling { temperature, top_k, top_p, min_p, repetition_penalty, seed } =
-        session.sampling();
-    eprintln!(
-        "temperature {temperature}, top_k {top_k}, top_p {top_p}, min_p {min_p}, repetition_penalty \
-         {repetition_penalty}, seed {seed}, max_new_tokens {}, stop {:?}",
-        session.max_new_tokens(),
-        session.stop_strings()
-    );
-}
-
-/// Where the lines typed are kept: the user's folder for data, if there is one.
-fn history_file() -> Option<PathBuf> {
-    let data = std::env::var_os("XDG_DATA_HOME")
-        .or_else(|| std::env::var_os("LOCALAPPDATA"))
-        .map(PathBuf::from)
-        .or_else(|| Some(std::env::home_dir()?.join(".local/share")))?;
-    let folder = data.join("tinyllama");
-    std::fs::create_dir_all(&folder).ok()?;
-    Some(folder.join("chat_history.txt"))
+/// A text without what would move the cursor.
+fn shown(text: &str) -> String {
+    text.chars().filter(|&c| c == '\n' || c == '\t' || !c.is_control()).collect()
 }

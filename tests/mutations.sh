@@ -384,6 +384,42 @@ mutation foreign-prefix-kept "infer" tinyllama-infer/src/context.rs \
     "another prompt continues the cache of the one before" \
     'let kept = common.min(ids.len() - 1);' \
     'let kept = self.ids.len().max(common).min(ids.len() - 1);'
+mutation prefill-uncancelled "infer" tinyllama-infer/src/context.rs \
+    "a long prompt is read to its end, whatever the cancel flag says" \
+    'while goes_on(self.ids.len()) {' \
+    'while goes_on(self.ids.len()) || !ids.is_empty() {'
+mutation prefill-chunk-dropped "infer" tinyllama-infer/src/context.rs \
+    "a chunk of the prompt is in the ids but not in the cache" \
+    'let hidden = self.model.hidden(ids, Some(&mut self.cache));' \
+    'let mut cache = self.cache.clone();
+        let hidden = self.model.hidden(ids, Some(&mut cache));
+        if new.len() < PREFILL_CHUNK_TOKENS {
+            self.cache = cache;
+        }'
+mutation undo-keeps-question "infer" tinyllama-infer/src/chat.rs \
+    "undo forgets the answer alone" \
+    'self.turns.drain(question..).next()' \
+    'self.turns.drain(question + 1..).next()'
+mutation restore-unchecked "infer" tinyllama-infer/src/chat.rs \
+    "questions and answers of a restored conversation need not take turns" \
+    'if turn.role != expected {' \
+    'if turn.role != expected && turns.len() > 99 {'
+mutation quotes-end-at-backslash "integration" examples/command_line/input.rs \
+    "a backslash ends quoted text instead of the quotes" \
+    'if begun.is_quoted { QUOTES } else { "\\" }' \
+    'if begun.is_quoted && begun.text.is_empty() { QUOTES } else { "\\" }'
+mutation markdown-in-code "integration" examples/command_line/markdown.rs \
+    "marks of emphasis count within a code span" \
+    "'*' | '_' | '\\\\' if self.code_span.is_none() =>" \
+    "'*' | '_' | '\\\\' =>"
+mutation markdown-endless "integration" examples/command_line/markdown.rs \
+    "a mark without end styles the rest of the answer" \
+    '(self.bold, self.italic, self.code_span) = (None, None, None);' \
+    ''
+mutation save-over-anything "integration" examples/command_line/saved_chat.rs \
+    "/save replaces files that are no saved chats" \
+    'match fs::symlink_metadata(&target) {' \
+    'match fs::symlink_metadata("absent/absent") {'
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 scratch="$root/target/mutations"
@@ -450,8 +486,8 @@ cargo_arguments() {
     case "$1" in
     kernels) echo "--package tinyllama-workspace --package kernels-cubecl --lib" ;;
     model | train | infer | sft) echo "--package tinyllama-workspace --package tinyllama-$1 --lib" ;;
-    # What is computed; the others are about the tree itself, or want the examples built.
-    integration) echo "--test integration -- reference_logits sft_mask" ;;
+    # The others are about the tree itself, or want the examples built.
+    integration) echo "--test integration -- reference_logits sft_mask markdown:: chat_parts::" ;;
     *) fail "no suite '$1'" ;;
     esac
 }
