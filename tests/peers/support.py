@@ -54,6 +54,10 @@ class Report:
 
     def equal(self, what: str, found: object, expected: object) -> None:
         same = found == expected
+        if isinstance(found, dict) and isinstance(expected, dict):
+            absent = "nothing"
+            differing = [key for key in found | expected if found.get(key, absent) != expected.get(key, absent)]
+            found, expected = ({key: side.get(key, absent) for key in differing} for side in (found, expected))
         self.check(what, same, "" if same else f"{found!r} instead of {expected!r}")
 
     def missing(self, path: Path) -> bool:

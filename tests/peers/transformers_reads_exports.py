@@ -93,7 +93,10 @@ def load(folder: Path, name: str):
 
 
 def settings(config) -> dict:
-    return {key: value for key, value in config.to_dict().items() if key not in OF_THE_WRITER}
+    known = {key: value for key, value in config.to_dict().items() if key not in OF_THE_WRITER}
+    # Its older name, which may stand beside it.
+    known.get("rope_parameters", {}).pop("type", None)
+    return known
 
 
 @torch.no_grad()
