@@ -45,7 +45,7 @@ PROMPT_TOKENS = 17
 IGNORED = -100
 # Greedy decoding is a fair test only where no rounding can swap the two best tokens.
 MIN_GREEDY_MARGIN = 5e-3
-SIZE_LIMIT_BYTES = 1_500_000
+SIZE_LIMIT_BYTES = 1_700_000
 
 
 @dataclass(frozen=True)

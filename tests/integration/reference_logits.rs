@@ -13,7 +13,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
 use tinyllama_model::{FlatParameters, KvCache, TinyLlama, weights};
 
-const FIXTURES: [&str; 6] = [
+pub(crate) const FIXTURES: [&str; 6] = [
     "tiny_llama",
     "tiny_llama_tied",
     "tiny_llama_scaled",
@@ -29,14 +29,14 @@ const LOGIT_TOLERANCE: f64 = 1e-4;
 const GRADIENT_TOLERANCE: f64 = 1e-4;
 
 /// llama2.c's f32 logits of stories260K; transformers is 1.8e-5 away from them.
-const STORIES_TOLERANCE: f64 = 1e-4;
+pub(crate) const STORIES_TOLERANCE: f64 = 1e-4;
 
-fn folder(fixture: &str) -> PathBuf {
+pub(crate) fn folder(fixture: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture)
 }
 
 /// The tensors of a safetensors file, floats and integers alike as f64.
-fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
+pub(crate) fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
     let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let values = |view: &safetensors::tensor::TensorView<'_>| match view.dtype() {
@@ -60,17 +60,17 @@ fn read(path: &Path) -> HashMap<String, (Vec<usize>, Vec<f64>)> {
         .collect()
 }
 
-fn ids(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
+pub(crate) fn ids(values: &[f64], shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
     let values: Vec<i64> = values.iter().map(|value| *value as i64).collect();
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+pub(crate) fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
 #[track_caller]
-fn assert_logits(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
+pub(crate) fn assert_logits(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(worst <= tolerance, "{what}: off by {worst}");
@@ -207,7 +207,7 @@ fn saved_weights_load_bit_for_bit() {
 }
 
 /// The folder of shared assets, which a fresh clone does not have.
-fn assets() -> Option<PathBuf> {
+pub(crate) fn assets() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/assets");
     let folder = std::env::var_os("TINYLLAMA_ASSETS").map_or_else(beside, PathBuf::from);
     if folder.join("model/stories260K-hf").is_dir() {

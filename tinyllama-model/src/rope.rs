@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+pub(crate) use self::frequencies::divisors;
 use self::frequencies::{Frequencies, frequencies};
 use crate::config::ModelConfig;
 

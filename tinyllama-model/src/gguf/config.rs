@@ -19,7 +19,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<ModelConfig, GgufError> {
     let mut ends = ids.ends().into_iter();
     let theta = metadata.float(keys::ROPE_FREQ_BASE)?;
     let epsilon = metadata.float(keys::RMS_EPSILON)?;
-    let config = ModelConfig {
+    let mut config = ModelConfig {
         vocab_size: vocab_size(gguf)?,
         hidden_size: required_size(metadata, keys::EMBEDDING_LENGTH)?,
         intermediate_size: required_size(metadata, keys::FEED_FORWARD_LENGTH)?,
@@ -41,7 +41,7 @@ pub(super) fn read(gguf: &Gguf) -> Result<ModelConfig, GgufError> {
     };
     config.validate()?;
     check_heads(metadata, &config)?;
-    rope_scaling::refuse_divisors(gguf, config.head_dim())?;
+    config.rope_scaling = rope_scaling::with_divisors(gguf, &config)?;
     Ok(config)
 }
 

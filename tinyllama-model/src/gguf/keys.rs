@@ -25,6 +25,8 @@ pub(super) const ROPE_DIMENSION_COUNT: &str = "llama.rope.dimension_count";
 pub(super) const ROPE_FREQ_BASE: &str = "llama.rope.freq_base";
 pub(super) const ROPE_SCALE_LINEAR: &str = "llama.rope.scale_linear";
 pub(super) const ROPE_SCALING_FACTOR: &str = "llama.rope.scaling.factor";
+pub(super) const ROPE_ORIGINAL_CONTEXT: &str = "llama.rope.scaling.original_context_length";
+pub(super) const ROPE_ATTENTION_FACTOR: &str = "llama.rope.scaling.attn_factor";
 pub(super) const ROPE_SCALING_TYPE: &str = "llama.rope.scaling.type";
 pub(super) const VALUE_LENGTH: &str = "llama.attention.value_length";
 pub(super) const VOCAB_SIZE: &str = "llama.vocab_size";
@@ -51,4 +53,4 @@ pub(super) const TOKEN_EMBD: &str = "token_embd.weight";
 /// The output head, `[V, D]`; absent where it is the embedding.
 pub(super) const OUTPUT: &str = "output.weight";
 /// What the rotary frequencies are divided by, `[H / 2]`.
-pub(super) const ROPE_FREQS: &str = "rope_freqs.weight";
+pub(crate) const ROPE_FREQS: &str = "rope_freqs.weight";

@@ -3,11 +3,20 @@
 
 use kernels_cubecl::Format;
 
+use kernels_cubecl::Format;
+
 use super::error::GgufError;
 use super::metadata::Metadata;
 use super::writer::MetadataWriter;
 use super::{Gguf, keys};
-use crate::config::RopeScaling;
+use crate::config::{MAX_SIZE, ModelConfig, RopeScaling};
+use crate::rope;
+
+/// Where Llama 3.1 and its successors were trained before they were stretched.
+const LLAMA3_TRAINED_TOKENS: usize = 8192;
+
+/// Divisors are f32 in the file and f64 here.
+const F32_ROUNDING: f64 = 1e-5;
 
 /// The scaling that the metadata describe.
 ///
@@ -21,33 +30,87 @@ pub(super) fn read(metadata: &Metadata) -> Result<Option<RopeScaling>, GgufError
         named => named,
     };
     match (kind, factor) {
-        ("none", _) | ("linear", None | Some(0.0 | 1.0)) => Ok(None),
+        ("none", _) | ("linear" | "yarn", None | Some(0.0 | 1.0)) => Ok(None),
         ("linear", Some(factor)) => Ok(Some(RopeScaling::Linear { factor })),
+        ("yarn", Some(factor)) => {
+            // llama.cpp multiplies its own default by it.
+            let attention = metadata.float(keys::ROPE_ATTENTION_FACTOR)?.filter(|&a| a != 1.0);
+            Ok(Some(RopeScaling::Yarn {
+                factor,
+                original_max_position_embeddings: original_context(metadata)?,
+                attention_factor: attention.map(|a| a * (0.1 * factor.ln() + 1.0)),
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                mscale: None,
+                mscale_all_dim: None,
+                truncate: true,
+            }))
+        }
         _ => Err(GgufError::unsupported(
             keys::ROPE_SCALING_TYPE,
             format!("`{}`", super::shown(kind)),
-            "`none` and `linear` are",
+            "`none`, `linear` and `yarn` are",
         )),
     }
 }
 
-/// The keys of a scaling.
+fn original_context(metadata: &Metadata) -> Result<Option<usize>, GgufError> {
+    let tokens = metadata.unsigned(keys::ROPE_ORIGINAL_CONTEXT, MAX_SIZE as u64)?;
+    Ok(tokens.map(|tokens| tokens as usize))
+}
+
+/// The keys of a scaling; that of Llama 3 is a tensor, [`new_divisors`].
 pub(super) fn write(
     scaling: Option<RopeScaling>,
     metadata: &mut MetadataWriter,
 ) -> Result<(), GgufError> {
+    let refuse = |scaling: RopeScaling, remedy: &'static str| {
+        Err(GgufError::unsupported(keys::ROPE_SCALING_TYPE, format!("{scaling:?}"), remedy))
+    };
     match scaling {
         None => Ok(()),
         Some(RopeScaling::Linear { factor }) => {
             metadata.string(keys::ROPE_SCALING_TYPE, "linear");
             metadata.float(keys::ROPE_SCALING_FACTOR, factor)
         }
-        Some(other) => Err(GgufError::unsupported(
-            keys::ROPE_SCALING_TYPE,
-            format!("{other:?}"),
-            "`none` and `linear` are",
-        )),
+        Some(RopeScaling::Yarn {
+            factor,
+            original_max_position_embeddings,
+            attention_factor: None,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: true,
+        }) => {
+            metadata.string(keys::ROPE_SCALING_TYPE, "yarn");
+            write_original(original_max_position_embeddings, metadata);
+            metadata.float(keys::ROPE_SCALING_FACTOR, factor)
+        }
+        Some(RopeScaling::Llama3 { original_max_position_embeddings, .. }) => {
+            write_original(Some(original_max_position_embeddings), metadata);
+            Ok(())
+        }
+        Some(yarn @ RopeScaling::Yarn { .. }) => {
+            refuse(yarn, "GGUF has yarn with its default settings alone; export a folder instead")
+        }
+        Some(dynamic @ RopeScaling::Dynamic { .. }) => {
+            refuse(dynamic, "GGUF has no scaling that follows the text; export a folder instead")
+        }
     }
+}
+
+fn write_original(tokens: Option<usize>, metadata: &mut MetadataWriter) {
+    if let Some(tokens) = tokens {
+        // Sizes of a valid configuration are far smaller.
+        metadata.uint32(keys::ROPE_ORIGINAL_CONTEXT, u32::try_from(tokens).unwrap_or(u32::MAX));
+    }
+}
+
+/// What the frequencies of `config` are divided by, where GGUF stores that as a tensor.
+pub(crate) fn new_divisors(config: &ModelConfig) -> Option<Vec<f32>> {
+    let is_llama3 = matches!(config.rope_scaling, Some(RopeScaling::Llama3 { .. }));
+    is_llama3.then(|| rope::divisors(config).into_iter().map(|divisor| divisor as f32).collect())
 }
 
 /// The tensor of divisors, `[H / 2]`.
@@ -71,20 +134,41 @@ pub(super) fn divisors(gguf: &Gguf) -> Result<Option<Vec<f32>>, GgufError> {
     }
 }
 
-/// Refuses divisors that change a frequency: those of Llama 3 are not computed here.
-pub(super) fn refuse_divisors(gguf: &Gguf, head_dim: usize) -> Result<(), GgufError> {
-    let Some(divisors) = divisors(gguf)? else { return Ok(()) };
-    if divisors.len() != head_dim / 2 {
-        let requirement = format!("half of the head's size, {}", head_dim / 2);
+/// The scaling of `config`, or that of Llama 3 which the file's divisors are the result of. They say
+/// nothing of its parameters; those that all published models have are tried.
+pub(super) fn with_divisors(
+    gguf: &Gguf,
+    config: &ModelConfig,
+) -> Result<Option<RopeScaling>, GgufError> {
+    let Some(divisors) = divisors(gguf)? else { return Ok(config.rope_scaling) };
+    if divisors.len() != config.head_dim() / 2 {
+        let requirement = format!("half of the head's size, {}", config.head_dim() / 2);
         let found = format!("a vector of {}", divisors.len());
         return Err(GgufError::invalid(keys::ROPE_FREQS, found, requirement));
     }
-    match divisors.iter().find(|&&divisor| divisor != 1.0) {
-        Some(divisor) => Err(GgufError::unsupported(
-            keys::ROPE_FREQS,
-            format!("a list with {divisor}"),
-            "frequencies scaled as in Llama 3 are not computed here, so all divisors must be 1",
-        )),
-        None => Ok(()),
+    let factor = divisors.iter().fold(1f32, |largest, &divisor| largest.max(divisor));
+    if divisors.iter().all(|&divisor| divisor == 1.0) {
+        return Ok(config.rope_scaling);
     }
+    let named = original_context(&gguf.metadata)?;
+    for trained_tokens in named.into_iter().chain([LLAMA3_TRAINED_TOKENS]) {
+        let rope_scaling = Some(RopeScaling::Llama3 {
+            factor: f64::from(factor),
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: trained_tokens,
+        });
+        let expected = rope::divisors(&ModelConfig { rope_scaling, ..config.clone() });
+        let is_equal = |(found, expected): (&f32, &f64)| {
+            (f64::from(*found) / expected - 1.0).abs() < F32_ROUNDING
+        };
+        if config.rope_scaling.is_none() && divisors.iter().zip(&expected).all(is_equal) {
+            return Ok(rope_scaling);
+        }
+    }
+    Err(GgufError::unsupported(
+        keys::ROPE_FREQS,
+        format!("a list with {factor}"),
+        "frequencies divided as in Llama 3 are, from 8192 trained tokens with factors 1 and 4",
+    ))
 }

@@ -71,7 +71,13 @@ impl Pretrained {
             format: tensor.format,
             bytes: Box::new(|| tensor.bytes()),
         });
-        Ok(gguf::write(path, &description, tensors.collect())?)
+        let divisors = gguf::new_divisors(&self.config).map(|divisors| NewTensor {
+            name: gguf::ROPE_FREQS.to_owned(),
+            shape: vec![divisors.len()],
+            format: Format::F32,
+            bytes: Box::new(move || Format::F32.quantize(&divisors).into()),
+        });
+        Ok(gguf::write(path, &description, divisors.into_iter().chain(tensors).collect())?)
     }
 
     /// A tensor of a floating-point format that GGUF's blocks cannot hold, and the width of its rows:

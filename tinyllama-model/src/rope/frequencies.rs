@@ -63,6 +63,16 @@ pub(super) fn frequencies(config: &ModelConfig, seq_tokens: usize) -> Frequencie
     Frequencies { per_token, attention_factor }
 }
 
+/// What each of the H/2 frequencies is divided by in comparison with none scaled: how GGUF stores the
+/// scaling of Llama 3.
+pub(crate) fn divisors(config: &ModelConfig) -> Vec<f64> {
+    let of = |rope_scaling| {
+        let config = ModelConfig { rope_scaling, ..config.clone() };
+        frequencies(&config, config.max_position_embeddings).per_token
+    };
+    of(None).into_iter().zip(of(config.rope_scaling)).map(|(plain, scaled)| plain / scaled).collect()
+}
+
 /// `fast` where the share of `slow` is 0 or less, `slow` where it is 1 or more.
 fn blend(fast: f64, slow: f64, share: f64) -> f64 {
     let share = share.clamp(0.0, 1.0);

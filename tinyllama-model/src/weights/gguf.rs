@@ -7,7 +7,7 @@ use super::rotary::{to_halves, to_pairs};
 use super::tensors::{StoredTensor, Tensors};
 use super::{FINAL_NORM, WeightsError};
 use crate::config::ModelConfig;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, ROPE_FREQS};
 
 /// Names that are the same in every layer: GGUF's behind `blk.N.`, Hugging Face's behind
 /// `model.layers.N.`, without `.weight`.
@@ -29,13 +29,11 @@ const OUTER: [(&str, &str); 3] = [
     ("output.weight", "lm_head.weight"),
 ];
 
-/// Divisors of the rotary frequencies are part of the configuration.
-const ROPE_FREQS: &str = "rope_freqs.weight";
-
 /// The tensors of an open file under Hugging Face's names; only q and k are copied, to put their rows in
 /// order.
 pub(crate) fn read(gguf: &Gguf, config: &ModelConfig) -> Result<Tensors, WeightsError> {
     let mut tensors = Tensors::new(gguf.path());
+    // Divisors of the rotary frequencies are part of the configuration.
     for info in gguf.tensors().iter().filter(|info| info.name != ROPE_FREQS) {
         let name = hugging_face_name(&info.name).unwrap_or_else(|| info.name.clone());
         let mut tensor = StoredTensor {
