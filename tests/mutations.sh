@@ -193,8 +193,8 @@ mutation vocabulary-without-bos "model" tinyllama-model/src/tokenizer/build.rs \
     '(true, Some(id)) = (false, vocabulary.bos_id)'
 mutation digits-together "model" tinyllama-model/src/tokenizer/pre_tokenizers.rs \
     "SmolLM's digits stay together" \
-    '"individual_digits": true});' \
-    '"individual_digits": false});'
+    '"individual_digits": true}),' \
+    '"individual_digits": false}),'
 mutation llama2c-space "model" tinyllama-model/src/tokenizer/llama2c.rs \
     "a space is not SentencePiece's" \
     "text.replace(' ', SPACE)" \

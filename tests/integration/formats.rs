@@ -61,13 +61,8 @@ fn check_stories(path: &Path, assets: &Path, story: &str) {
         cancel: &false.into(),
     };
     let mut sampler = Sampler::new(sampling).unwrap();
-    let generation = generate_text(
-        &mut loaded.context(),
-        &loaded.tokenizer,
-        &request,
-        &mut sampler,
-        |_| {},
-    );
+    let generation =
+        generate_text(&mut loaded.context(), &loaded.tokenizer, &request, &mut sampler, |_| {});
     assert_eq!(generation.unwrap().text.trim(), story, "{what}");
 }
 
@@ -80,7 +75,10 @@ fn floats_go_through_gguf_and_back_bit_for_bit() {
             let scratch = tempfile::tempdir().unwrap();
             let place = |name: &str| new_folder(&scratch, name);
             let original = place("original");
-            Pretrained::open(&folder(fixture)).unwrap().save_folder(&original, Some(dtype)).unwrap();
+            Pretrained::open(&folder(fixture))
+                .unwrap()
+                .save_folder(&original, Some(dtype))
+                .unwrap();
             let original = Pretrained::open(&original).unwrap();
             let file = scratch.path().join("model.gguf");
             let written = original.save_gguf(&file, KEEP);

@@ -3,8 +3,6 @@
 
 use kernels_cubecl::Format;
 
-use kernels_cubecl::Format;
-
 use super::error::GgufError;
 use super::metadata::Metadata;
 use super::writer::MetadataWriter;

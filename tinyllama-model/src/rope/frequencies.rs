@@ -70,7 +70,11 @@ pub(crate) fn divisors(config: &ModelConfig) -> Vec<f64> {
         let config = ModelConfig { rope_scaling, ..config.clone() };
         frequencies(&config, config.max_position_embeddings).per_token
     };
-    of(None).into_iter().zip(of(config.rope_scaling)).map(|(plain, scaled)| plain / scaled).collect()
+    of(None)
+        .into_iter()
+        .zip(of(config.rope_scaling))
+        .map(|(plain, scaled)| plain / scaled)
+        .collect()
 }
 
 /// `fast` where the share of `slow` is 0 or less, `slow` where it is 1 or more.

@@ -19,8 +19,11 @@ impl Tokenizer {
     ///
     /// Scores are those of the vocabulary that the tokenizer was built from; else 0, -1, -2 and so on
     /// in the order of its merges, as SentencePiece's trainer has them. Ids without a token become
-    /// empty pieces of kind `Unused`. A space put before the first text alone becomes one before each
-    /// text between special tokens; for a text without these that is the same.
+    /// empty pieces of kind `Unused`.
+    ///
+    /// One thing changes: `Metaspace`, as newer tokenizers of Llama 2's kind have it, puts no space
+    /// before a text that begins with one, and may put one before the first text only. GGUF and
+    /// SentencePiece always put one, before each text between special tokens.
     ///
     /// # Errors
     /// The tokenizer does something that a [`Vocabulary`] has no place for.

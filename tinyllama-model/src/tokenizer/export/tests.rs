@@ -35,6 +35,19 @@ fn kinds_are_told_apart() {
     assert_eq!(vocabulary.pieces[0].kind, PieceKind::Control);
 }
 
+/// SentencePiece has no such exception, and llama.cpp none.
+#[test]
+fn a_metaspace_is_exported_without_its_exception() {
+    let metaspace = llama_like(false);
+    let exported = Tokenizer::from_vocabulary(&metaspace.to_vocabulary().unwrap()).unwrap();
+    let ids = |tokenizer: &Tokenizer, text: &str| tokenizer.encode(text, false).unwrap();
+    for text in ["Hello", "Hello  w\n", "He </s>"] {
+        assert_eq!(ids(&exported, text), ids(&metaspace, text), "{text:?}");
+    }
+    assert_eq!(ids(&exported, " w").len(), ids(&metaspace, " w").len() + 1);
+    assert_eq!(ids(&exported, " w"), ids(&llama_like(true), " w"));
+}
+
 /// Ids that the file skips, a token beyond the model's own, and the padding token of the settings.
 #[test]
 fn holes_and_settings_are_kept() {
