@@ -53,7 +53,7 @@ fn check_stories(path: &Path, assets: &Path, story: &str) {
         assert_logits(&to_vec(model.logits(hidden)), expected, STORIES_TOLERANCE, &what);
     }
     let loaded = LoadedModel::load(path, &device).unwrap();
-    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let sampling = Sampling::greedy();
     let request = Request {
         prompt_ids: &loaded.prompt_ids("").unwrap(),
         max_new_tokens: 200,

@@ -107,7 +107,7 @@ fn every_layer_is_that_of_transformers() {
 fn chat_answers_token_for_token() {
     let Some(reference) = &*REFERENCE else { return };
     let loaded = loaded(reference);
-    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let sampling = Sampling::greedy();
     for chat in reference.json["chats"].as_array().unwrap() {
         let mut session = ChatSession::new(&loaded, sampling, 64).unwrap();
         let question = chat["user"].as_str().unwrap();
@@ -169,7 +169,7 @@ fn a_converted_copy_answers_the_same() {
 
 fn check_copy(folder: &Path, reference: &Reference) {
     let loaded = LoadedModel::load(folder, &Device::flex()).unwrap();
-    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let sampling = Sampling::greedy();
     let chat = &reference.json["chats"][0];
     let mut session = ChatSession::new(&loaded, sampling, 64).unwrap();
     let answer = session.ask(chat["user"].as_str().unwrap(), &false.into(), |_| {}).unwrap();

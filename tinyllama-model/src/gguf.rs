@@ -113,6 +113,11 @@ impl Gguf {
         config::read(self).map_err(|error| error.in_file(&self.path))
     }
 
+    /// Whether the file says how text becomes ids.
+    pub fn has_vocabulary(&self) -> bool {
+        self.metadata.keys().any(|key| key == keys::TOKENIZER_MODEL)
+    }
+
     /// What turns text into ids. Where a key is absent, llama.cpp's defaults hold.
     ///
     /// # Errors

@@ -83,14 +83,17 @@ impl Pretrained {
         let config = gguf.config()?;
         let in_file =
             |source| TokenizerError::InFile { path: path.to_owned(), source: Box::new(source) };
-        let tokenizer = Tokenizer::from_vocabulary(&gguf.vocabulary()?).map_err(in_file)?;
+        let tokenizer = match gguf.has_vocabulary() {
+            true => Some(Tokenizer::from_vocabulary(&gguf.vocabulary()?).map_err(in_file)?),
+            false => None,
+        };
         let chat_template = gguf.chat_template().map(ChatTemplate::from_source).transpose()?;
         let generation_config = GenerationConfig {
             bos_token_id: config.bos_token_id,
             eos_token_id: gguf.eos_token_ids()?,
         };
         let tensors = weights::gguf::read(&gguf, &config)?;
-        Ok(Self { config, generation_config, tokenizer: Some(tokenizer), chat_template, tensors })
+        Ok(Self { config, generation_config, tokenizer, chat_template, tensors })
     }
 
     /// The tokenizer is in the folder of the checkpoint, by any of its usual names.

@@ -33,24 +33,46 @@ pub(super) fn multiply(x: &[f32], weight: &PackedMatrix) -> Vec<f32> {
     let rows = x.len() / columns;
     let mut y = vec![0.0; rows * outputs];
     let target = Target { y: y.as_mut_ptr(), outputs };
+    let fill = |Task { part, range, column }: Task<'_>| {
+        // SAFETY: tasks are disjoint ranges of the matrix' rows, so that no two of them write the same
+        // columns of y; y outlives them.
+        unsafe { target.fill(x, part, range, column, columns) };
+    };
+    if rows > FEW_ROWS {
+        tasks(weight, PANEL_ROWS).into_par_iter().for_each(fill);
+        return y;
+    }
+    // One share for each core, this thread's included: waking more threads than that, or waiting for
+    // them to do all of it, takes longer than a small matrix does.
+    let cores = rayon::current_num_threads();
+    let mut shares = tasks(weight, outputs.div_ceil(cores)).into_iter();
+    let own = shares.next();
+    rayon::in_place_scope(|scope| {
+        shares.for_each(|share| scope.spawn(move |_| fill(share)));
+        own.into_iter().for_each(fill);
+    });
+    y
+}
+
+/// Consecutive rows of one part, and the column of y that the first of them computes.
+struct Task<'a> {
+    part: &'a PackedRows,
+    range: Range<usize>,
+    column: usize,
+}
+
+/// The rows of a matrix in tasks of at most `most` rows.
+fn tasks(weight: &PackedMatrix, most: usize) -> Vec<Task<'_>> {
+    let mut tasks = Vec::new();
     let mut first = 0;
     for part in weight.parts() {
-        // Three tasks a thread even out what one of them loses to other programs.
-        let tasks = 3 * rayon::current_num_threads();
-        let task_rows = match rows <= FEW_ROWS {
-            true => part.rows.div_ceil(tasks).max(1),
-            false => PANEL_ROWS,
-        };
-        (0..part.rows.div_ceil(task_rows)).into_par_iter().for_each(|task| {
-            let start = task * task_rows;
-            let end = (start + task_rows).min(part.rows);
-            // SAFETY: tasks of a part are disjoint ranges of its rows, and parts follow each other, so
-            // that no two tasks write the same columns of y; y outlives the loop.
-            unsafe { target.fill(x, part, start..end, first + start, columns) };
-        });
+        for start in (0..part.rows).step_by(most) {
+            let range = start..(start + most).min(part.rows);
+            tasks.push(Task { part, range, column: first + start });
+        }
         first += part.rows;
     }
-    y
+    tasks
 }
 
 /// y `[R, outputs]`, of which every task writes columns of its own.
