@@ -41,7 +41,7 @@ fn of_a_model_or_device() {
     let expected = ["TinyLlama-1.1B-Chat-v1.0: ", "--example pretrain", "--model out/demo"];
     refuses(offline.args(["--prompt", "Hello"]), &expected);
     refuses(&mut with("generate", folder.path()), &["no config.json"]);
-    refuses(&mut with("generate", &chats), &["chats.jsonl: this is a file"]);
+    refuses(&mut with("generate", &chats), &["chats.jsonl: not a .gguf file"]);
     let hot = ["--temperature", "-1"];
     refuses(with("generate", &absent).args(hot), &["`temperature` is -1", "must be"]);
 
