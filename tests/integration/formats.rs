@@ -43,27 +43,28 @@ fn check_stories(path: &Path, assets: &Path, story: &str) {
     let reference = read(&assets.join("reference/stories260K_run_c_logits.safetensors"));
     let tokens = &reference["token_ids"].1;
     let (shape, expected) = &reference["run_c_logits"];
-    let Pretrained { config, tensors, .. } = Pretrained::open(path).unwrap();
+    let Pretrained { config, tensors, .. } = Pretrained::open(path).expect("a model");
     let models: [Box<dyn CausalLm>; 2] = [
-        Box::new(tensors.dense(&config, &device).unwrap()),
-        Box::new(tensors.packed(&config, &device).unwrap()),
+        Box::new(tensors.dense(&config, &device).expect("its weights")),
+        Box::new(tensors.packed(&config, &device).expect("its weights")),
     ];
     for model in models {
         let hidden = model.hidden(ids(&tokens[..shape[0]], [1, shape[0]], &device), None);
         assert_logits(&to_vec(model.logits(hidden)), expected, STORIES_TOLERANCE, &what);
     }
-    let loaded = LoadedModel::load(path, &device).unwrap();
+    let loaded = LoadedModel::load(path, &device).expect("a model");
     let sampling = Sampling::greedy();
     let request = Request {
-        prompt_ids: &loaded.prompt_ids("").unwrap(),
+        prompt_ids: &loaded.prompt_ids("").expect("a beginning token"),
         max_new_tokens: 200,
         stop: &StopRules::default(),
         cancel: &false.into(),
     };
-    let mut sampler = Sampler::new(sampling).unwrap();
+    let mut sampler = Sampler::new(sampling).expect("valid settings");
     let generation =
         generate_text(&mut loaded.context(), &loaded.tokenizer, &request, &mut sampler, |_| {});
-    assert_eq!(generation.unwrap().text.trim(), story, "{what}");
+    let generation = generation.expect("200 tokens");
+    assert_eq!(generation.text.trim(), story, "{what}");
 }
 
 /// Every plain float survives folder → GGUF → memory to the bit, and so does every kind of `rope_scaling`
@@ -196,6 +197,6 @@ fn pytorch_files_hold_what_torch_saved() {
 
 fn new_folder(scratch: &TempDir, name: &str) -> PathBuf {
     let folder = scratch.path().join(name);
-    fs::create_dir(&folder).unwrap();
+    fs::create_dir(&folder).expect("a new name");
     folder
 }

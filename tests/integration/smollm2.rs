@@ -45,16 +45,17 @@ static REFERENCE: LazyLock<Option<Reference>> = LazyLock::new(|| {
         return None;
     }
     let json = fs::read_to_string(assets.join("reference/smollm2_135m_q4_1_reference.json"));
-    let json = serde_json::from_str(&json.unwrap()).unwrap();
+    let json = serde_json::from_str(&json.expect("an asset")).expect("JSON");
     Some(Reference { assets, gguf, json })
 });
 
 fn numbers(json: &Value) -> Vec<u32> {
-    json.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+    let ids = json.as_array().expect("a list").iter();
+    ids.map(|id| id.as_u64().expect("an id") as u32).collect()
 }
 
 fn loaded(reference: &Reference) -> LoadedModel {
-    LoadedModel::load(&reference.gguf, &Device::flex()).unwrap()
+    LoadedModel::load(&reference.gguf, &Device::flex()).expect("a model")
 }
 
 #[test]
@@ -168,11 +169,13 @@ fn a_converted_copy_answers_the_same() {
 }
 
 fn check_copy(folder: &Path, reference: &Reference) {
-    let loaded = LoadedModel::load(folder, &Device::flex()).unwrap();
+    let loaded = LoadedModel::load(folder, &Device::flex()).expect("a model");
     let sampling = Sampling::greedy();
     let chat = &reference.json["chats"][0];
-    let mut session = ChatSession::new(&loaded, sampling, 64).unwrap();
-    let answer = session.ask(chat["user"].as_str().unwrap(), &false.into(), |_| {}).unwrap();
+    let mut session = ChatSession::new(&loaded, sampling, 64).expect("valid settings");
+    let answer = session
+        .ask(chat["user"].as_str().expect("text"), &false.into(), |_| {})
+        .expect("an answer");
     assert_eq!(answer.prompt_ids, numbers(&chat["prompt_ids"]));
     assert_eq!(answer.ids, numbers(&chat["greedy_ids"]));
 }
