@@ -5,13 +5,14 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::config::{ModelConfig, token_ids};
 use crate::error::ConfigError;
 
 const FILE: &str = "generation_config.json";
 
-/// The keys of `generation_config.json` that are heeded.
+/// `generation_config.json`: the keys that are heeded, and the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationConfig {
     /// The token that begins a sequence.
@@ -20,6 +21,9 @@ pub struct GenerationConfig {
     /// Every token that ends one; a single number in the file where there is one.
     #[serde(default, with = "token_ids", skip_serializing_if = "Vec::is_empty")]
     pub eos_token_id: Vec<u32>,
+    /// All other keys, which are kept for [`GenerationConfig::save`]: transformers' sampling settings.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 impl GenerationConfig {
@@ -52,7 +56,11 @@ impl GenerationConfig {
 
 impl From<&ModelConfig> for GenerationConfig {
     fn from(config: &ModelConfig) -> Self {
-        Self { bos_token_id: config.bos_token_id, eos_token_id: config.eos_token_ids() }
+        Self {
+            bos_token_id: config.bos_token_id,
+            eos_token_id: config.eos_token_ids(),
+            other: Map::new(),
+        }
     }
 }
 
@@ -73,11 +81,15 @@ mod tests {
             (vec![2], "{\n  \"eos_token_id\": 2\n}\n"),
             (vec![2, 5], "{\n  \"eos_token_id\": [\n    2,\n    5\n  ]\n}\n"),
         ] {
-            let config = GenerationConfig { bos_token_id: None, eos_token_id: ids };
+            let config = GenerationConfig { eos_token_id: ids, ..GenerationConfig::default() };
             config.save(folder.path()).unwrap();
             assert_eq!(text(), expected);
             assert_eq!(GenerationConfig::from_folder(folder.path()).unwrap(), config);
         }
+        let sampling = r#"{"do_sample":true,"temperature":0.6}"#;
+        fs::write(folder.path().join(FILE), sampling).unwrap();
+        GenerationConfig::from_folder(folder.path()).unwrap().save(folder.path()).unwrap();
+        assert_eq!(text().replace([' ', '\n'], ""), sampling);
         fs::write(folder.path().join(FILE), r#"{"eos_token_id": "end"}"#).unwrap();
         let error = GenerationConfig::from_folder(folder.path()).unwrap_err().to_string();
         assert!(error.contains(FILE) && error.contains("a token id or a list"), "{error}");

@@ -91,6 +91,7 @@ impl Pretrained {
         let generation_config = GenerationConfig {
             bos_token_id: config.bos_token_id,
             eos_token_id: gguf.eos_token_ids()?,
+            ..GenerationConfig::default()
         };
         let tensors = weights::gguf::read(&gguf, &config)?;
         Ok(Self { config, generation_config, tokenizer, chat_template, tensors })

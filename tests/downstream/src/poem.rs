@@ -5,9 +5,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result, ensure};
 use burn::tensor::Device;
 use serde_json::{Value, json};
-use tinyllama_infer::{
-    Context, LoadedModel, Request, Sampler, Sampling, StopRules, generate_text, locate,
-};
+use tinyllama_infer::{LoadedModel, Request, Sampler, Sampling, StopRules, generate_text, locate};
 use tinyllama_model::{ModelConfig, TinyLlama, Tokenizer};
 use tinyllama_train::{
     Batch, BatchSource, Interrupter, Monitor, RunContext, RunFolder, SourceError, TokenizerFiles,
