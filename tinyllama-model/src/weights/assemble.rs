@@ -32,7 +32,8 @@ impl Tensors {
     }
 
     /// The model in the bytes of its files, computed on the host; its norms are on `device`. What is
-    /// infinite or undefined in them shows in the logits, and [`Tensors::find_not_finite`] finds it.
+    /// infinite or undefined in its matrices shows in the logits: to look for it here would read the
+    /// whole file.
     ///
     /// # Errors
     /// A tensor is missing, has another shape than `config` says, or has no place in a Llama.
@@ -51,12 +52,6 @@ impl Tensors {
             let parts = parts.iter().map(rows).collect();
             Ok(PackedLinear::new(PackedMatrix::new(columns, parts)))
         })
-    }
-
-    /// The first tensor, by name, that holds an infinite or undefined element.
-    pub fn find_not_finite(&self) -> Option<&str> {
-        let not_finite = |name: &&String| self.values(name).is_err();
-        self.by_name.keys().find(not_finite).map(String::as_str)
     }
 
     fn assemble<P: Projection>(
