@@ -5,11 +5,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tinyllama_fuzz::use_tokenizer;
+use tinyllama_fuzz::{let_panics_be_caught, use_tokenizer};
 use tinyllama_model::gguf::Gguf;
 use tinyllama_model::{ChatTemplate, Tokenizer};
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: let_panics_be_caught(), |data: &[u8]| {
     let Ok(file) = Gguf::from_bytes(Path::new("fuzz.gguf"), Bytes::copy_from_slice(data)) else {
         return;
     };

@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tinyllama_fuzz::use_tokenizer;
+use tinyllama_fuzz::{let_panics_be_caught, use_tokenizer};
 use tinyllama_model::{Tokenizer, Vocabulary};
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: let_panics_be_caught(), |data: &[u8]| {
     if let Ok(vocabulary) = Vocabulary::from_sentencepiece(data)
         && let Ok(tokenizer) = Tokenizer::from_vocabulary(&vocabulary)
     {
