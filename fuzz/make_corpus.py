@@ -93,6 +93,11 @@ def tokenizer_json() -> None:
         },
     }
     write("tokenizer_json", "llama", json.dumps(llama))
+    # `</s>` is not in this vocabulary and gets the id that is its size, where a piece is already.
+    moved = dict(vocabulary) | {"</2>": 2, SPACE + "He": len(vocabulary)}
+    del moved["</s>"]
+    collision = llama | {"model": llama["model"] | {"vocab": moved}}
+    write("tokenizer_json", "added_token_at_the_id_of_a_piece", json.dumps(collision))
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     gpt2 = {
         "added_tokens": [added(2)],

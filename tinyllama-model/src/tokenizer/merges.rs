@@ -54,10 +54,17 @@ pub(super) fn of_scores(pieces: &[Piece]) -> Result<Vec<Merge>, TokenizerError> 
 pub(super) fn to_scores(pieces: &mut [Piece], merges: &[Merge]) -> Result<(), TokenizerError> {
     let ids: HashMap<&str, u32> =
         pieces.iter().zip(0..).map(|(piece, id)| (piece.text.as_str(), id)).collect();
-    let made: Vec<Cut> = merges
-        .iter()
-        .map(|(left, right)| Cut { piece: ids[(left.clone() + right).as_str()], left: left.len() })
-        .collect();
+    // An added token may have taken the id, and so the place, of what two pieces make.
+    let cut =
+        |(rank, (left, right)): (usize, &Merge)| match ids.get((left.clone() + right).as_str()) {
+            Some(&piece) => Ok(Cut { piece, left: left.len() }),
+            None => Err(TokenizerError::unsupported(
+                format!("model.merges[{rank}]"),
+                format!("`{left} {right}`"),
+                "an added token has the id of the piece that they make",
+            )),
+        };
+    let made: Vec<Cut> = merges.iter().enumerate().map(cut).collect::<Result<_, _>>()?;
     same_pairs(pieces, &made)?;
 
     let last_rank: HashMap<u32, usize> =
