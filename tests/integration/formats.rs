@@ -86,16 +86,7 @@ fn floats_go_through_gguf_and_back_bit_for_bit() {
                 let message = original.save_gguf(&file, KEEP).unwrap_err().to_string();
                 assert!(message.contains("llama.rope.scaling.type"), "{message}");
                 assert!(message.contains("export a folder instead"), "{message}");
-                original.config.rope_scaling = Some(RopeScaling::Yarn {
-                    factor: 4.0,
-                    original_max_position_embeddings: Some(32),
-                    attention_factor: None,
-                    beta_fast: 32.0,
-                    beta_slow: 1.0,
-                    mscale: None,
-                    mscale_all_dim: None,
-                    truncate: true,
-                });
+                original.config.rope_scaling = Some(RopeScaling::yarn(4.0, Some(32)));
             }
             original.save_gguf(&file, KEEP).unwrap();
             let back = Pretrained::open(&file).unwrap();

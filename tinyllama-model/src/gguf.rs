@@ -21,12 +21,9 @@ mod value;
 mod vocabulary;
 mod writer;
 
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use memmap2::Mmap;
 
 use self::cursor::Cursor;
 pub use self::error::GgufError;
@@ -39,6 +36,7 @@ pub use self::tensor_info::TensorInfo;
 pub use self::value::Strings;
 pub use self::writer::{Description, NewTensor, write};
 use crate::config::ModelConfig;
+use crate::mapped::map_file;
 use crate::tokenizer::Vocabulary;
 
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -67,7 +65,7 @@ impl Gguf {
     /// The file cannot be read, is no GGUF file of version 2 or 3 in little-endian order, is damaged,
     /// one of several parts, or holds a tensor in a format that is not read.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
-        let bytes = map(path).map_err(|source| GgufError::Read { source }.in_file(path))?;
+        let bytes = map_file(path).map_err(|source| GgufError::Read { source }.in_file(path))?;
         Self::from_bytes(path, bytes)
     }
 
@@ -149,16 +147,6 @@ impl Gguf {
     pub fn rope_frequency_divisors(&self) -> Result<Option<Vec<f32>>, GgufError> {
         rope_scaling::divisors(self).map_err(|error| error.in_file(&self.path))
     }
-}
-
-fn map(path: &Path) -> io::Result<Bytes> {
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    // SAFETY: the map is read-only; a file that another process cuts short meanwhile would fault, as
-    // it would for every reader of mapped weights.
-    Ok(Bytes::from_owner(unsafe { Mmap::map(&file) }?))
 }
 
 fn parse(path: &Path, bytes: &Bytes) -> Result<Gguf, GgufError> {

@@ -26,6 +26,7 @@ mod generation_config;
 pub mod gguf;
 mod kv_cache;
 mod linear;
+mod mapped;
 mod mlp;
 mod model;
 mod norm;

@@ -75,6 +75,20 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
+    /// YaRN as its paper has it, with all settings at their defaults.
+    pub fn yarn(factor: f64, original_max_position_embeddings: Option<usize>) -> Self {
+        Self::Yarn {
+            factor,
+            original_max_position_embeddings,
+            attention_factor: None,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            mscale: None,
+            mscale_all_dim: None,
+            truncate: true,
+        }
+    }
+
     /// # Errors
     /// [`ConfigError::Invalid`] for the first field that does not fit.
     pub(super) fn validate(&self, config: &ModelConfig) -> Result<(), ConfigError> {

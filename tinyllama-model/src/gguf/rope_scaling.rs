@@ -33,16 +33,13 @@ pub(super) fn read(metadata: &Metadata) -> Result<Option<RopeScaling>, GgufError
         ("yarn", Some(factor)) => {
             // llama.cpp multiplies its own default by it.
             let attention = metadata.float(keys::ROPE_ATTENTION_FACTOR)?.filter(|&a| a != 1.0);
-            Ok(Some(RopeScaling::Yarn {
-                factor,
-                original_max_position_embeddings: original_context(metadata)?,
-                attention_factor: attention.map(|a| a * (0.1 * factor.ln() + 1.0)),
-                beta_fast: 32.0,
-                beta_slow: 1.0,
-                mscale: None,
-                mscale_all_dim: None,
-                truncate: true,
-            }))
+            let mut yarn = RopeScaling::yarn(factor, original_context(metadata)?);
+            if let (Some(times), RopeScaling::Yarn { attention_factor, .. }) =
+                (attention, &mut yarn)
+            {
+                *attention_factor = Some(times * (0.1 * factor.ln() + 1.0));
+            }
+            Ok(Some(yarn))
         }
         _ => Err(GgufError::unsupported(
             keys::ROPE_SCALING_TYPE,
@@ -71,16 +68,12 @@ pub(super) fn write(
             metadata.string(keys::ROPE_SCALING_TYPE, "linear");
             metadata.float(keys::ROPE_SCALING_FACTOR, factor)
         }
-        Some(RopeScaling::Yarn {
-            factor,
-            original_max_position_embeddings,
-            attention_factor: None,
-            beta_fast: 32.0,
-            beta_slow: 1.0,
-            mscale: None,
-            mscale_all_dim: None,
-            truncate: true,
-        }) => {
+        Some(yarn @ RopeScaling::Yarn { factor, original_max_position_embeddings, .. }) => {
+            if yarn != RopeScaling::yarn(factor, original_max_position_embeddings) {
+                let remedy =
+                    "GGUF has yarn with its default settings alone; export a folder instead";
+                return refuse(yarn, remedy);
+            }
             metadata.string(keys::ROPE_SCALING_TYPE, "yarn");
             write_original(original_max_position_embeddings, metadata);
             metadata.float(keys::ROPE_SCALING_FACTOR, factor)
@@ -88,9 +81,6 @@ pub(super) fn write(
         Some(RopeScaling::Llama3 { original_max_position_embeddings, .. }) => {
             write_original(Some(original_max_position_embeddings), metadata);
             Ok(())
-        }
-        Some(yarn @ RopeScaling::Yarn { .. }) => {
-            refuse(yarn, "GGUF has yarn with its default settings alone; export a folder instead")
         }
         Some(dynamic @ RopeScaling::Dynamic { .. }) => {
             refuse(dynamic, "GGUF has no scaling that follows the text; export a folder instead")

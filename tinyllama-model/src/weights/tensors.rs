@@ -1,15 +1,14 @@
 //! The tensors of a model as they lie in their files, under Hugging Face's names.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use kernels_cubecl::Format;
-use memmap2::Mmap;
 use rayon::prelude::*;
 
 use super::WeightsError;
+use crate::mapped;
 
 /// One tensor: its elements row after row, in the bytes of a file.
 #[derive(Clone, Debug)]
@@ -88,12 +87,7 @@ impl Tensors {
     }
 }
 
-/// Maps a file into memory.
+/// As [`mapped::map_file`], with an error that names the file.
 pub(crate) fn map_file(path: &Path) -> Result<Bytes, WeightsError> {
-    let io = |source| WeightsError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    // SAFETY: the map is read-only; a file that another process cuts short meanwhile would fault, as it
-    // would for every reader of mapped weights.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-    Ok(Bytes::from_owner(map))
+    mapped::map_file(path).map_err(|source| WeightsError::Io { path: path.to_owned(), source })
 }
