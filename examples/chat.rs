@@ -20,7 +20,7 @@ mod saved_chat;
 
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -131,20 +131,26 @@ fn run(args: Args) -> Result<()> {
 }
 
 /// Loads the model, and says so where that takes a while.
-fn load(folder: &Path, device: &Device) -> Result<LoadedModel> {
-    let weights = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes: u64 = weights
-        .filter(|entry| entry.path().extension().is_some_and(|end| end == "safetensors"))
-        .filter_map(|entry| Some(entry.path().metadata().ok()?.len()))
-        .sum();
+fn load(model: &Path, device: &Device) -> Result<LoadedModel> {
+    let files = match std::fs::read_dir(model) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        // A file that is the whole model.
+        Err(_) => vec![model.to_owned()],
+    };
+    let is_weights = |path: &&PathBuf| {
+        let extension = path.extension().unwrap_or_default();
+        ["safetensors", "bin", "gguf"].iter().any(|kind| extension.eq_ignore_ascii_case(kind))
+    };
+    let sizes = files.iter().filter(is_weights);
+    let bytes: u64 = sizes.filter_map(|path| Some(path.metadata().ok()?.len())).sum();
     if bytes > LARGE_BYTES && std::io::stderr().is_terminal() {
-        eprintln!("loading {} ({}) ...", folder.display(), memory::show(bytes));
+        eprintln!("loading {} ({}) ...", model.display(), memory::show(bytes));
     }
     let start = Instant::now();
-    let loaded = LoadedModel::load(folder, device)?;
+    let loaded = LoadedModel::load(model, device)?;
     let took = start.elapsed();
     if took > LONG {
-        eprintln!("loaded {} in {:.1} s", folder.display(), took.as_secs_f64());
+        eprintln!("loaded {} in {:.1} s", model.display(), took.as_secs_f64());
     }
     Ok(loaded)
 }

@@ -24,7 +24,8 @@ pub fn locate(name: &str) -> Result<PathBuf, InferError> {
         return model_folder(path);
     }
     if path.exists() {
-        let is_model = ["gguf", "bin"].iter().any(|kind| path.extension() == Some(kind.as_ref()));
+        let extension = path.extension().unwrap_or_default();
+        let is_model = ["gguf", "bin"].iter().any(|kind| extension.eq_ignore_ascii_case(kind));
         return match is_model {
             true => Ok(path.to_owned()),
             false => Err(InferError::NotAModelFile { path: path.to_owned() }),

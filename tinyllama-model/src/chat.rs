@@ -111,14 +111,21 @@ impl ChatTemplate {
         Ok(Self { source: source.to_owned(), environment })
     }
 
+    /// As [`ChatTemplate::from_source`], of a template that stands in `path`.
+    pub(crate) fn from_source_of(path: &Path, source: &str) -> Result<Self, ChatError> {
+        Self::from_source(source)
+            .map_err(|source| ChatError::InFile { path: path.to_owned(), source: Box::new(source) })
+    }
+
     /// The template of a model folder: `chat_template.jinja`, else `chat_template` in
     /// `tokenizer_config.json` (of several the one called `default`); `None` where it has none.
     ///
     /// # Errors
     /// A file cannot be read, or its template is not valid Jinja.
     pub fn from_folder(folder: &Path) -> Result<Option<Self>, ChatError> {
-        if let Some(source) = read(&folder.join("chat_template.jinja"))? {
-            return Self::from_source(&source).map(Some);
+        let path = folder.join("chat_template.jinja");
+        if let Some(source) = read(&path)? {
+            return Self::from_source_of(&path, &source).map(Some);
         }
         let path = folder.join("tokenizer_config.json");
         let Some(text) = read(&path)? else { return Ok(None) };
@@ -126,10 +133,10 @@ impl ChatTemplate {
             .map_err(|source| ChatError::Settings { path: path.clone(), source })?;
         match config.chat_template {
             None => Ok(None),
-            Some(TemplateJson::One(source)) => Self::from_source(&source).map(Some),
+            Some(TemplateJson::One(source)) => Self::from_source_of(&path, &source).map(Some),
             Some(TemplateJson::Named(templates)) => {
                 match templates.iter().find(|named| named.name == "default") {
-                    Some(named) => Self::from_source(&named.template).map(Some),
+                    Some(named) => Self::from_source_of(&path, &named.template).map(Some),
                     None => {
                         let names = templates.into_iter().map(|named| named.name).collect();
                         Err(ChatError::NoDefault { path, names })

@@ -306,4 +306,12 @@ pub enum ChatError {
     /// The tokenizer refused the rendered text.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// An error of the list above, in a named file.
+    #[error("{}: {source}", .path.display())]
+    InFile {
+        /// The file that holds the mistake.
+        path: PathBuf,
+        /// The mistake.
+        source: Box<ChatError>,
+    },
 }

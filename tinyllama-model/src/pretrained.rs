@@ -87,7 +87,8 @@ impl Pretrained {
             true => Some(Tokenizer::from_vocabulary(&gguf.vocabulary()?).map_err(in_file)?),
             false => None,
         };
-        let chat_template = gguf.chat_template().map(ChatTemplate::from_source).transpose()?;
+        let template = |source| ChatTemplate::from_source_of(path, source);
+        let chat_template = gguf.chat_template().map(template).transpose()?;
         let generation_config = GenerationConfig {
             bos_token_id: config.bos_token_id,
             eos_token_id: gguf.eos_token_ids()?,

@@ -32,6 +32,9 @@ pub(super) fn multiply(x: &[f32], weight: &PackedMatrix) -> Vec<f32> {
     let (columns, outputs) = (weight.columns(), weight.rows());
     let rows = x.len() / columns;
     let mut y = vec![0.0; rows * outputs];
+    if y.is_empty() {
+        return y;
+    }
     let target = Target { y: y.as_mut_ptr(), outputs };
     let fill = |Task { part, range, column }: Task<'_>| {
         // SAFETY: tasks are disjoint ranges of the matrix' rows, so that no two of them write the same

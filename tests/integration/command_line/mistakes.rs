@@ -159,3 +159,54 @@ fn of_data() {
     refuses(&mut prepare("data", &workplace.path("text.jsonl")), &["data"]);
     refuses(&mut prepare("new", &workplace.path("tiny.toml")), &["tiny.toml"]);
 }
+
+#[test]
+fn of_a_conversion() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_llama");
+    let convert = |model: &Path, out: &str| {
+        let mut command = example("convert");
+        command.arg("--model").arg(model).arg("--out").arg(scratch.path().join(out));
+        command
+    };
+    assert!(output(&mut convert(&fixture, "copy.gguf")).status.success());
+    assert!(output(&mut convert(&fixture, "copy")).status.success());
+    let copy = scratch.path().join("copy");
+    refuses(&mut convert(&fixture, "copy.gguf"), &["copy.gguf: exists already"]);
+    refuses(&mut convert(&fixture, "copy"), &["copy: exists already"]);
+    refuses(convert(&fixture, "new").args(["--format", "gguf"]), &["name ends in .gguf"]);
+    refuses(convert(&fixture, "new").args(["--quantize", "q8_0"]), &["--quantize", "safetensors"]);
+    refuses(&mut convert(&fixture, "copy.gguf/new"), &["cannot make --out", "copy.gguf/new"]);
+
+    // 1e6 in the last norm: f16 ends at 65504.
+    let weights = copy.join("model.safetensors");
+    let whole = fs::read(&weights).expect("just written");
+    let mut bytes = whole.clone();
+    let header = u64::from_le_bytes(*bytes.first_chunk().expect("a header")) as usize;
+    let json: Value = serde_json::from_slice(&bytes[8..8 + header]).expect("a header");
+    let start = json["model.norm.weight"]["data_offsets"][0].as_u64().expect("an offset") as usize;
+    let at = 8 + header + start;
+    let mut put = |value: f32| {
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        fs::write(&weights, &bytes).expect("a file of ours");
+    };
+    put(1e6);
+    let expected = ["`model.norm.weight` has an element of magnitude 1000000", "F16", "BF16"];
+    refuses(convert(&copy, "half").args(["--dtype", "f16"]), &expected);
+    put(f32::NAN);
+    let expected = ["`model.norm.weight` holds an infinite or undefined element"];
+    refuses(convert(&copy, "half").args(["--dtype", "f16"]), &expected);
+
+    let header = scratch.path().join("model.bin");
+    for (bytes, expected) in [
+        (&b"PK\x03\x04"[..], "is an archive of PyTorch"),
+        (&[0; 28], "model.bin: `vocab_size` is 0"),
+        (&[1; 3], "model.bin: as a llama2.c checkpoint it is shorter than its header"),
+        (b"24ka", "is of a later version"),
+    ] {
+        fs::write(&header, bytes).expect("a new file");
+        refuses(&mut convert(&header, "new"), &["model.bin", expected]);
+    }
+    fs::write(copy.join("chat_template.jinja"), "{% for %}").expect("a new file");
+    refuses(&mut convert(&copy, "new"), &["chat_template.jinja: the chat template is not valid"]);
+}

@@ -26,7 +26,7 @@ impl Pretrained {
     /// keep their bits where `dtype` is `None` and they are plain floats; blocks become f32.
     ///
     /// # Errors
-    /// A file cannot be written, or the tensors do not fit the configuration.
+    /// A file cannot be written, the tensors do not fit the configuration, or elements do not fit `dtype`.
     pub fn save_folder(&self, folder: &Path, dtype: Option<Format>) -> Result<(), PretrainedError> {
         let format = |tensor: &StoredTensor| dtype.unwrap_or_else(|| plain(tensor.format));
         let embedding = self.tensors.by_name.get("model.embed_tokens.weight");
@@ -35,6 +35,7 @@ impl Pretrained {
             ..self.config.clone()
         };
         self.tensors.check(&config)?;
+        self.tensors.check_conversion(|_, tensor| format(tensor))?;
         config.save(&folder.join("config.json"))?;
         self.generation_config.save(folder)?;
         if let Some(tokenizer) = &self.tokenizer {
@@ -48,13 +49,15 @@ impl Pretrained {
     /// `format` is empty.
     ///
     /// # Errors
-    /// GGUF cannot express the model or its tokenizer, or the file cannot be written.
+    /// GGUF cannot express the model or its tokenizer, elements do not fit `format`, or the file cannot be
+    /// written.
     pub fn save_gguf(&self, path: &Path, format: ExportFormat) -> Result<(), PretrainedError> {
         let vocabulary = match &self.tokenizer {
             Some(tokenizer) => Some(tokenizer.to_vocabulary()?),
             None => None,
         };
         let choose = |name: &str, tensor: &StoredTensor| format.of(name, tensor);
+        self.tensors.check_conversion(choose)?;
         let exported = weights::gguf::export(&self.tensors, &self.config, choose)?;
         // The first matrix behind the embedding stands for most of them.
         let file_type = exported.iter().find(|tensor| tensor.name == "blk.0.ffn_up.weight");

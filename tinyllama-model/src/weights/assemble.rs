@@ -2,10 +2,10 @@
 
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
-use kernels_cubecl::{PackedMatrix, PackedRows};
+use kernels_cubecl::{Format, PackedMatrix, PackedRows};
 
 use super::layout::{FINAL_NORM, Part, check, layer_norm_names, packed};
-use super::{Tensors, WeightsError};
+use super::{StoredTensor, Tensors, WeightsError};
 use crate::config::ModelConfig;
 use crate::linear::{Linear, Projection};
 use crate::model::{Matrix, TinyLlama};
@@ -52,6 +52,26 @@ impl Tensors {
             let parts = parts.iter().map(rows).collect();
             Ok(PackedLinear::new(PackedMatrix::new(columns, parts)))
         })
+    }
+
+    /// Checks that the elements of every tensor whose format changes are finite before and after.
+    pub(crate) fn check_conversion(
+        &self,
+        format: impl Fn(&str, &StoredTensor) -> Format,
+    ) -> Result<(), WeightsError> {
+        for (name, tensor) in &self.by_name {
+            let format = format(name, tensor);
+            if format == tensor.format {
+                continue;
+            }
+            let largest = |largest: f32, value: &f32| largest.max(value.abs());
+            let magnitude = self.values(name)?.iter().fold(0.0, largest);
+            if !format.holds(magnitude) {
+                let (origin, name) = (self.origin.clone(), name.clone());
+                return Err(WeightsError::TooLarge { origin, name, magnitude, format });
+            }
+        }
+        Ok(())
     }
 
     fn assemble<P: Projection>(

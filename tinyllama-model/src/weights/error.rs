@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use kernels_cubecl::Format;
+
 use crate::error::ConfigError;
 
 /// Why weights could not be read or written.
@@ -74,6 +76,22 @@ pub enum WeightsError {
         origin: PathBuf,
         /// The tensor's name.
         name: String,
+    },
+    /// A tensor has elements that the format it is to be converted to cannot hold.
+    #[error(
+        "{}: tensor `{name}` has an element of magnitude {magnitude}, which {format} cannot hold; convert \
+         to F32 or BF16",
+        .origin.display()
+    )]
+    TooLarge {
+        /// The file or folder.
+        origin: PathBuf,
+        /// Hugging Face's name of the tensor.
+        name: String,
+        /// The largest magnitude in it.
+        magnitude: f32,
+        /// The format asked for.
+        format: Format,
     },
     /// A tensor holds an infinite or undefined element.
     #[error("{}: tensor `{name}` holds an infinite or undefined element; the weights are damaged or the training diverged", .origin.display())]

@@ -10,9 +10,13 @@ use super::rotary::to_halves;
 use super::tensors::{StoredTensor, Tensors, map_file};
 use super::{FINAL_NORM, WeightsError, layer_norm_names};
 use crate::config::ModelConfig;
+use crate::error::ConfigError;
 
 /// Later versions begin with it.
 const LATER_MAGIC: [u8; 4] = *b"24ka";
+
+/// `torch.save` writes an archive, under the same extension.
+const ZIP_MAGIC: [u8; 4] = *b"PK\x03\x04";
 
 const HEADER_BYTES: usize = 28;
 
@@ -29,10 +33,18 @@ pub(crate) fn open(path: &Path) -> Result<(ModelConfig, Tensors), WeightsError> 
     if bytes.starts_with(&LATER_MAGIC) {
         return Err(damaged("is of a later version than 0, which is the one read"));
     }
+    if bytes.starts_with(&ZIP_MAGIC) {
+        return Err(damaged(
+            "is an archive of PyTorch; name the folder that holds its config.json",
+        ));
+    }
     let Some((header, _)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(damaged("is shorter than its header"));
     };
-    let config = config(header)?;
+    let config = config(header).map_err(|source| ConfigError::InFile {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })?;
     let seq_len = config.max_position_embeddings;
     let (d, v, head_dim) = (config.hidden_size, config.vocab_size, config.head_dim());
 
@@ -67,7 +79,7 @@ pub(crate) fn open(path: &Path) -> Result<(ModelConfig, Tensors), WeightsError> 
 }
 
 /// The configuration that a header describes; what it leaves out is Llama's.
-fn config(header: &[u8; HEADER_BYTES]) -> Result<ModelConfig, WeightsError> {
+fn config(header: &[u8; HEADER_BYTES]) -> Result<ModelConfig, ConfigError> {
     let (words, _) = header.as_chunks::<4>();
     // Sizes that no i32 of a Llama reaches are refused by name below, negative ones as 0.
     let sizes: Vec<i32> = words.iter().map(|word| i32::from_le_bytes(*word)).collect();

@@ -10,6 +10,19 @@ impl Format {
         matches!(self, Self::F32 | Self::F16 | Self::Bf16 | Self::Q4_0 | Self::Q8_0)
     }
 
+    /// Whether a number of this magnitude has a finite place: floats round it, and the scale of a block
+    /// whose largest element it is must be a finite f16.
+    pub fn holds(self, magnitude: f32) -> bool {
+        match self {
+            Self::F32 => magnitude.is_finite(),
+            Self::Bf16 => bf16::from_f32(magnitude).is_finite(),
+            Self::F16 => f16::from_f32(magnitude).is_finite(),
+            Self::Q4_0 => f16::from_f32(magnitude / 8.0).is_finite(),
+            Self::Q8_0 => f16::from_f32(magnitude / 127.0).is_finite(),
+            _ => false,
+        }
+    }
+
     /// The blocks of `values`, whole ones; nearest values in plain floats.
     ///
     /// In Q4_0 and Q8_0 NaN becomes 0. An infinite value, or one whose scale exceeds f16's 65,504 (8 and

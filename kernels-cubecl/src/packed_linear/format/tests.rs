@@ -138,3 +138,22 @@ fn rows_are_whole_blocks() {
     assert_eq!(Format::Q6K.row_bytes(512), Some(420));
     assert_eq!(Format::F32.row_bytes(usize::MAX / 2), None, "more bytes than there are");
 }
+
+/// `holds` is what `quantize` and `dequantize` do to the largest of a block.
+#[test]
+fn what_a_format_holds_stays_finite() {
+    for format in Format::ALL.into_iter().filter(|format| format.can_quantize()) {
+        for magnitude in
+            [1.0, 65_503.0, 65_519.0, 65_521.0, 524_000.0, 525_000.0, 8.3e6, 8.4e6, 3.3e38]
+                .into_iter()
+                .chain([f32::MAX, f32::INFINITY])
+        {
+            let mut values = [0.0; 32];
+            values[5] = -magnitude;
+            let mut back = [0.0; 32];
+            format.dequantize(&format.quantize(&values), &mut back);
+            let is_finite = back.iter().all(|value| value.is_finite());
+            assert_eq!(format.holds(magnitude), is_finite, "{magnitude} in {format}: {back:?}");
+        }
+    }
+}
