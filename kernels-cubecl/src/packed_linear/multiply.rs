@@ -18,6 +18,10 @@ use super::matrix::{PackedMatrix, PackedRows};
 /// Up to so many rows of x, unpacking W again for each row of x costs less than a panel in memory.
 const FEW_ROWS: usize = 4;
 
+/// Elements of W below which one core is done before another has woken: some 30 µs at 9 elements a
+/// nanosecond.
+const WORTH_WAKING: usize = 1 << 18;
+
 /// Elements of W that are f32 at once for few rows of x: a multiple of every block, 2 KiB.
 const CHUNK: usize = 512;
 
@@ -47,8 +51,15 @@ pub(super) fn multiply(x: &[f32], weight: &PackedMatrix) -> Vec<f32> {
     }
     // One share for each core, this thread's included: waking more threads than that, or waiting for
     // them to do all of it, takes longer than a small matrix does.
-    let cores = rayon::current_num_threads();
+    let cores = match outputs * columns < WORTH_WAKING {
+        true => 1,
+        false => rayon::current_num_threads(),
+    };
     let mut shares = tasks(weight, outputs.div_ceil(cores)).into_iter();
+    if cores == 1 {
+        shares.for_each(fill);
+        return y;
+    }
     let own = shares.next();
     rayon::in_place_scope(|scope| {
         shares.for_each(|share| scope.spawn(move |_| fill(share)));
