@@ -1,17 +1,27 @@
 //! The backend trait: what a backend must be able to do for a Llama, beyond Burn's own `Backend`.
 //!
 //! [`KernelBackend`] holds the forward operations that models call, [`KernelBackward`] the gradients
-//! that [`Autodiff`] calls. Implementations: `Flex` (CPU), `CubeBackend` (every CubeCL runtime),
-//! `Fusion<B>` (generated: registers the operation lazily), and `Autodiff<B>` for the forward trait
-//! (one hand-written backward step per operation). `Dispatch` routes by the device of the tensors.
+//! that [`Autodiff`] calls, [`KernelUpdate`] what an optimizer does with them and [`KernelSampling`] how
+//! a next token is drawn. Implementations: `Flex` (`backend/flex`), `CubeBackend` (every CubeCL runtime,
+//! `backend/cube`), `Fusion<B>` (generated: registers the operation lazily), and `Autodiff<B>` for the
+//! forward trait (one hand-written backward step per operation, `backend/autodiff`). `Dispatch` routes by
+//! the device of the tensors.
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, backend_extension};
-use burn_autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
-use burn_flex::Flex;
+use burn_autodiff::Autodiff;
 
+use crate::adamw::AdamWStep;
 use crate::attention::AttentionOptions;
-use crate::{attention, cross_entropy, linear, rms_norm, rope, swiglu};
+use crate::cross_entropy::CrossEntropyOptions;
+use crate::sampling::SamplingOptions;
+#[cfg(feature = "cubecl-backend")]
+use crate::{adamw, attention, cross_entropy, linear_cross_entropy, rms_norm, sampling};
+
+mod autodiff;
+#[cfg(feature = "cubecl-backend")]
+mod cube;
+mod flex;
 
 /// Forward operations. All tensors of a call live on one device; float dtypes agree.
 ///
@@ -36,13 +46,24 @@ pub trait KernelBackend: Backend {
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Rotates x `[B, T, heads, H]` by angles with tables cos, sin `[1 or B, T, H/2]`; `inverse`
-    /// rotates back, which is also the gradient.
+    /// x, residual `[R, D]` → (y `[R, D]`, sum `[R, D]` = x + residual, rstd `[R]` of the sum).
+    #[fusion(meta = rms_norm::add_specs)]
+    fn add_rms_norm(
+        x: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Rotates the first `rotated` heads of x `[B, T, heads, H]` by the angles in row `offsets[b] + t` of
+    /// cos, sin `[P, H/2]`, with offsets `[1 or B]`; `inverse` rotates back, which is also the gradient.
     #[fusion(dtype = x, shape = x)]
     fn rope(
         x: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
+        offsets: IntTensor<Self>,
+        rotated: usize,
         inverse: bool,
     ) -> FloatTensor<Self>;
 
@@ -59,13 +80,28 @@ pub trait KernelBackend: Backend {
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// logits `[R, V]`, targets `[R]` → (nll `[R]`, lse `[R]`), both f32, of f64 in f64; nll is 0 where the
-    /// target is [`IGNORE_INDEX`](crate::IGNORE_INDEX).
+    /// logits `[R, V]`, targets `[R]` → (loss `[R]`, lse `[R]`), both f32, of f64 in f64; the loss is 0
+    /// where the target is [`IGNORE_INDEX`](crate::IGNORE_INDEX).
     #[fusion(meta = cross_entropy::forward_specs)]
     fn cross_entropy(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        options: CrossEntropyOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Sum of the losses of logits `x·Wᵀ` that are never all in memory: x `[R, D]`, weight `[V, D]`,
+    /// targets `[R]` → `[1]` in f32, of f64 in f64.
+    #[fusion(meta = linear_cross_entropy::forward_specs)]
+    fn linear_cross_entropy(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        options: CrossEntropyOptions,
+    ) -> FloatTensor<Self>;
+
+    /// Rows of weight `[V, D]`: ids `[R]` → `[R, D]`.
+    #[fusion(dtype = weight, shape = [ids[0], weight[1]].into())]
+    fn token_embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// Gradients of the operations of [`KernelBackend`], for the backends that `Autodiff` wraps.
@@ -108,160 +144,65 @@ pub trait KernelBackward: KernelBackend {
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// dnll `[R]` → dlogits `[R, V]`.
+    /// dloss `[R]` → dlogits `[R, V]`, in the memory of the logits when nobody else holds them.
     #[fusion(dtype = logits, shape = logits)]
     fn cross_entropy_backward(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
         lse: FloatTensor<Self>,
-        dnll: FloatTensor<Self>,
+        dloss: FloatTensor<Self>,
+        options: CrossEntropyOptions,
     ) -> FloatTensor<Self>;
+
+    /// dy `[R, D]` summed over equal ids `[R]` → `[V, D]`; the order of the sum is that of the rows.
+    #[fusion(dtype = dy, shape = [vocab_size, dy[1]].into())]
+    fn token_embedding_backward(
+        ids: IntTensor<Self>,
+        dy: FloatTensor<Self>,
+        vocab_size: usize,
+    ) -> FloatTensor<Self>;
+}
+
+/// What an optimizer does with gradients; nothing here is recorded by `Autodiff`.
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "cubecl-backend"),
+    Fusion: cfg(feature = "cubecl-backend")
+)]
+pub trait KernelUpdate: Backend {
+    /// Σ g² of a flat buffer `[len]` → `[1]` in f32, of f64 in f64; the same bits in every run.
+    #[fusion(meta = adamw::sum_specs)]
+    fn squared_norm(gradient: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// One update of a flat buffer: parameter, both moments and gradient `[len]`, scale `[1]` (the
+    /// gradient's factor, on the device) → (parameter, exp_avg, exp_avg_sq), in their memory when nobody
+    /// else holds them.
+    #[fusion(meta = |p, m, v, _g, _s, _step| (p.clone(), m.clone(), v.clone()))]
+    fn adamw(
+        parameter: FloatTensor<Self>,
+        exp_avg: FloatTensor<Self>,
+        exp_avg_sq: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// How the next token is drawn, on the device of the logits.
+#[backend_extension(
+    Flex,
+    Cube: cfg(feature = "cubecl-backend"),
+    Fusion: cfg(feature = "cubecl-backend")
+)]
+pub trait KernelSampling: Backend {
+    /// logits `[B, V]`, uniform `[B]` in [0, 1) → ids `[B]`.
+    #[fusion(meta = sampling::sample_specs)]
+    fn sample(
+        logits: FloatTensor<Self>,
+        uniform: FloatTensor<Self>,
+        options: SamplingOptions,
+    ) -> IntTensor<Self>;
 }
 
 /// A tensor in the graph that `Autodiff` records over `B`.
 pub(crate) type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
-
-/// Implements both traits through the reference implementations, in Burn's own operations.
-macro_rules! by_reference {
-    ($backend:ty) => {
-        impl KernelBackend for $backend {
-            fn linear_forward(
-                x: FloatTensor<Self>,
-                weight: FloatTensor<Self>,
-            ) -> FloatTensor<Self> {
-                linear::forward::<Self>(x, weight)
-            }
-
-            fn rms_norm(
-                x: FloatTensor<Self>,
-                weight: FloatTensor<Self>,
-                eps: f64,
-            ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-                rms_norm::forward::<Self>(x, weight, eps)
-            }
-
-            fn rope(
-                x: FloatTensor<Self>,
-                cos: FloatTensor<Self>,
-                sin: FloatTensor<Self>,
-                inverse: bool,
-            ) -> FloatTensor<Self> {
-                rope::forward::<Self>(x, cos, sin, inverse)
-            }
-
-            fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
-                swiglu::forward::<Self>(gate_up)
-            }
-
-            fn gqa_attention(
-                q: FloatTensor<Self>,
-                k: FloatTensor<Self>,
-                v: FloatTensor<Self>,
-                options: AttentionOptions,
-            ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-                attention::forward::<Self>(q, k, v, options)
-            }
-
-            fn cross_entropy(
-                logits: FloatTensor<Self>,
-                targets: IntTensor<Self>,
-            ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-                cross_entropy::forward::<Self>(logits, targets)
-            }
-        }
-
-        impl KernelBackward for $backend {
-            fn linear_dgrad(dy: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-                linear::dgrad::<Self>(dy, weight)
-            }
-
-            fn linear_wgrad(dy: FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self> {
-                linear::wgrad::<Self>(dy, x)
-            }
-
-            fn rms_norm_backward(
-                x: FloatTensor<Self>,
-                weight: FloatTensor<Self>,
-                rstd: FloatTensor<Self>,
-                dy: FloatTensor<Self>,
-            ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-                rms_norm::backward::<Self>(x, weight, rstd, dy)
-            }
-
-            fn swiglu_backward(
-                gate_up: FloatTensor<Self>,
-                dy: FloatTensor<Self>,
-            ) -> FloatTensor<Self> {
-                swiglu::backward::<Self>(gate_up, dy)
-            }
-
-            fn gqa_attention_backward(
-                q: FloatTensor<Self>,
-                k: FloatTensor<Self>,
-                v: FloatTensor<Self>,
-                out: FloatTensor<Self>,
-                lse: FloatTensor<Self>,
-                dout: FloatTensor<Self>,
-                options: AttentionOptions,
-            ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-                attention::backward::<Self>(q, k, v, out, lse, dout, options)
-            }
-
-            fn cross_entropy_backward(
-                logits: FloatTensor<Self>,
-                targets: IntTensor<Self>,
-                lse: FloatTensor<Self>,
-                dnll: FloatTensor<Self>,
-            ) -> FloatTensor<Self> {
-                cross_entropy::backward::<Self>(logits, targets, lse, dnll)
-            }
-        }
-    };
-}
-
-by_reference!(Flex);
-#[cfg(feature = "cubecl-backend")]
-by_reference!(burn_cubecl::CubeBackend);
-
-impl<B: KernelBackward, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {
-    fn linear_forward(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        linear::autodiff_linear::<B, C>(x, weight)
-    }
-
-    fn rms_norm(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        eps: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::autodiff_rms_norm::<B, C>(x, weight, eps)
-    }
-
-    fn rope(
-        x: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        inverse: bool,
-    ) -> FloatTensor<Self> {
-        rope::autodiff_rope::<B, C>(x, cos, sin, inverse)
-    }
-
-    fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::autodiff_swiglu::<B, C>(gate_up)
-    }
-
-    fn gqa_attention(
-        q: FloatTensor<Self>,
-        k: FloatTensor<Self>,
-        v: FloatTensor<Self>,
-        options: AttentionOptions,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        attention::autodiff_attention::<B, C>(q, k, v, options)
-    }
-
-    fn cross_entropy(
-        logits: FloatTensor<Self>,
-        targets: IntTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        cross_entropy::autodiff_cross_entropy::<B, C>(logits, targets)
-    }
-}

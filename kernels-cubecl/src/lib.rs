@@ -3,11 +3,15 @@
 //! | function | forward | gradient |
 //! |---|---|---|
 //! | [`linear`] | `y = x·Wᵀ`, `W` stored `[out, in]` | `x`, `W` |
-//! | [`rms_norm`] | `y = x · rstd(x) · w` | `x`, `w` |
-//! | [`rope`] | rotation of half-split pairs by position | `x` |
+//! | [`rms_norm`], [`add_rms_norm`] | `y = x · rstd(x) · w`, of x or of x + residual | `x`, residual, `w` |
+//! | [`rope`] | rotation of half-split pairs by position, in place | `x` |
 //! | [`swiglu`] | `silu(gate) · up` on a packed `[gate | up]` | `gate_up` |
 //! | [`attention`] | causal grouped-query softmax attention | `q`, `k`, `v` |
 //! | [`cross_entropy`] | negative log-likelihood of each row | `logits` |
+//! | [`linear_cross_entropy`] | its sum over `x·Wᵀ`, never all logits in memory | `x`, `W` |
+//! | [`embedding`] | rows of a table | the table, in a fixed order |
+//! | [`adamw`], [`squared_norm`] | an optimizer's update of a flat buffer, in place | none |
+//! | [`sample`] | the next token: temperature, top-k, top-p | none |
 //! | [`packed_linear`] | `y = x·Wᵀ`, `W` in 16 bits or in blocks of small integers, on the host | none |
 //!
 //! A function takes and returns [`Tensor`](burn::tensor::Tensor)s of any device. The device decides
@@ -37,26 +41,34 @@ compile_error!(
      and exclude each other: enable one"
 );
 
+mod adamw;
 mod attention;
 mod backend;
 mod cross_entropy;
 mod device;
+mod embedding;
 mod linear;
+mod linear_cross_entropy;
 mod matmul;
 mod packed_linear;
 mod precision;
 mod rms_norm;
 mod rope;
+mod sampling;
 mod swiglu;
 #[cfg(test)]
 mod testing;
 
+pub use adamw::{AdamWStep, adamw, squared_norm};
 pub use attention::{AttentionOptions, attention};
-pub use backend::{KernelBackend, KernelBackward};
-pub use cross_entropy::{IGNORE_INDEX, cross_entropy};
+pub use backend::{KernelBackend, KernelBackward, KernelSampling, KernelUpdate};
+pub use cross_entropy::{CrossEntropyOptions, IGNORE_INDEX, cross_entropy};
 pub use device::{DeviceError, DeviceSpec, compiled_backends, describe, is_host};
+pub use embedding::embedding;
 pub use linear::linear;
+pub use linear_cross_entropy::linear_cross_entropy;
 pub use packed_linear::{Format, PackedMatrix, PackedRows, packed_linear, packed_rows};
-pub use rms_norm::rms_norm;
+pub use rms_norm::{add_rms_norm, rms_norm};
 pub use rope::rope;
+pub use sampling::{SamplingOptions, sample};
 pub use swiglu::swiglu;

@@ -39,9 +39,10 @@ impl<P: Projection> Attention<P> {
         let (n, k, h) = (self.num_attention_heads, self.num_key_value_heads, self.head_dim);
         let qkv = self.qkv_proj.forward(x).reshape([batch, length, n + 2 * k, h]); // [B, T, N+2K, H]
         // Queries and keys are neighbours in the packed projection: one rotation serves both.
-        let qk = rope.apply(qkv.clone().narrow(2, 0, n + k)); // [B, T, N+K, H]
-        let query = qk.clone().narrow(2, 0, n); // [B, T, N, H]
-        let (key, value) = kv.extend(qk.narrow(2, n, k), qkv.narrow(2, n + k, k)); // [B, S, K, H]
+        let qkv = rope.apply(qkv, n + k);
+        let query = qkv.clone().narrow(2, 0, n); // [B, T, N, H]
+        let (key, value) = (qkv.clone().narrow(2, n, k), qkv.narrow(2, n + k, k)); // [B, T, K, H]
+        let (key, value) = kv.extend(key, value); // [B, S, K, H]
         let out = kernels_cubecl::attention(query, key, value, AttentionOptions::causal(h)); // [B, T, N, H]
         self.o_proj.forward(out.reshape([batch, length, n * h]))
     }

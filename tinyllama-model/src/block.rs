@@ -27,7 +27,8 @@ impl<P: Projection> Block<P> {
     /// `[B, T, D]` → `[B, T, D]`: the one sequence of operations of training, scoring and decoding.
     /// `rope` has the T positions of x.
     pub fn forward(&self, x: Tensor<3>, rope: &Rope, kv: &mut impl KeyValues) -> Tensor<3> {
-        let x = x.clone() + self.self_attn.forward(self.input_layernorm.forward(x), rope, kv);
-        x.clone() + self.mlp.forward(self.post_attention_layernorm.forward(x))
+        let attended = self.self_attn.forward(self.input_layernorm.forward(x.clone()), rope, kv);
+        let (normed, x) = self.post_attention_layernorm.add_forward(attended, x);
+        x + self.mlp.forward(normed)
     }
 }

@@ -38,6 +38,7 @@ impl Projection for Linear {
         let [batch, length] = ids.dims();
         let weight = self.weight.val();
         let [_, width] = weight.dims();
-        weight.select(0, ids.reshape([batch * length])).reshape([batch, length, width])
+        let ids = ids.reshape([batch * length]);
+        kernels_cubecl::embedding(weight, ids).reshape([batch, length, width])
     }
 }

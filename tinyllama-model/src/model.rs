@@ -136,7 +136,12 @@ impl<P: Projection> TinyLlama<P> {
 
     /// `[B, T, D]` → `[B, T, V]`.
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        self.lm_head.as_ref().unwrap_or(&self.embed_tokens).forward(hidden)
+        self.head().forward(hidden)
+    }
+
+    /// The matrix of the head `[V, D]`, which may be that of the embedding.
+    pub fn head(&self) -> &P {
+        self.lm_head.as_ref().unwrap_or(&self.embed_tokens)
     }
 
     /// Logits of every position: ids `[B, T]` → `[B, T, V]`.

@@ -21,4 +21,9 @@ impl RmsNorm {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         kernels_cubecl::rms_norm(x, self.weight.val(), self.eps)
     }
+
+    /// x and residual `[B, T, D]` → (norm of their sum, their sum), each `[B, T, D]`.
+    pub fn add_forward(&self, x: Tensor<3>, residual: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        kernels_cubecl::add_rms_norm(x, residual, self.weight.val(), self.eps)
+    }
 }

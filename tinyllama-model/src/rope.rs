@@ -6,13 +6,13 @@ mod tests;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 pub(crate) use self::frequencies::divisors;
 use self::frequencies::{Frequencies, frequencies};
 use crate::config::ModelConfig;
 
-/// Cosines and sines of the positions of one forward pass, each `[1, T, H/2]`: the angle of position p
+/// Cosines and sines of the positions of one forward pass, each `[T, H/2]`: the angle of position p
 /// and pair i is `p · theta^(−2i/H)`, changed as [`RopeScaling`](crate::RopeScaling) says.
 ///
 /// Every pass computes its own positions. A table of the whole context would take as much memory as
@@ -20,8 +20,10 @@ use crate::config::ModelConfig;
 /// length of the text, which is where the positions of a pass end.
 #[derive(Clone, Debug)]
 pub struct Rope {
-    cos: Tensor<3>,
-    sin: Tensor<3>,
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+    /// `[1]`: the row of the first token, 0.
+    first_row: Tensor<1, Int>,
 }
 
 impl Rope {
@@ -35,13 +37,14 @@ impl Rope {
         let table = |of: fn(f64) -> f64| {
             let scaled = |&angle: &f64| (of(angle) * attention_factor) as f32;
             let values: Vec<f32> = angles.iter().map(scaled).collect();
-            Tensor::from_data(TensorData::new(values, [1, length, half]), device)
+            Tensor::from_data(TensorData::new(values, [length, half]), device)
         };
-        Self { cos: table(f64::cos), sin: table(f64::sin) }
+        Self { cos: table(f64::cos), sin: table(f64::sin), first_row: Tensor::zeros([1], device) }
     }
 
-    /// Rotates x `[B, T, heads, H]`, whose tokens stand at the positions.
-    pub fn apply(&self, x: Tensor<4>) -> Tensor<4> {
-        kernels_cubecl::rope(x, self.cos.clone(), self.sin.clone())
+    /// Rotates the first `rotated` heads of x `[B, T, heads, H]`, whose tokens stand at the positions.
+    pub fn apply(&self, x: Tensor<4>, rotated: usize) -> Tensor<4> {
+        let Self { cos, sin, first_row } = self.clone();
+        kernels_cubecl::rope(x, cos, sin, first_row, rotated)
     }
 }

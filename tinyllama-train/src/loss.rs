@@ -1,6 +1,7 @@
 //! The loss of training, fine-tuning and evaluation.
 
 use burn::tensor::{Device, Int, Tensor};
+use kernels_cubecl::{CrossEntropyOptions, linear_cross_entropy};
 use tinyllama_model::TinyLlama;
 
 use crate::batch::Batch;
@@ -11,9 +12,11 @@ use crate::side_by_side::{passes_at_once, side_by_side};
 /// # Shapes
 /// inputs: `[B, T]`; targets: `[B·T]`, row after row.
 pub fn summed_nll(model: &TinyLlama, inputs: Tensor<2, Int>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let logits = model.forward(inputs, None); // [B, T, V]
-    let [b, t, v] = logits.dims();
-    kernels_cubecl::cross_entropy(logits.reshape([b * t, v]), targets).sum()
+    let hidden = model.hidden(inputs, None); // [B, T, D]
+    let [b, t, d] = hidden.dims();
+    let head = model.head().weight.val(); // [V, D]
+    let options = CrossEntropyOptions::default();
+    linear_cross_entropy(hidden.reshape([b * t, d]), head, targets, options)
 }
 
 /// Mean negative log-likelihood of all targets of `batches`, computed on `device`, in nats; `None`

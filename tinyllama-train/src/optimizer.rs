@@ -1,14 +1,10 @@
-//! AdamW (Loshchilov & Hutter, <https://arxiv.org/abs/1711.05101>) on flat buffers.
+//! AdamW on the flat buffers of all groups; the update of one is [`adamw`].
 //!
-//! ```text
-//! m ← β₁ m + (1 − β₁) g            v ← β₂ v + (1 − β₂) g²
-//! p ← p (1 − lr · λ) − lr · m̂ / (√v̂ + ε)      m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ)
-//! ```
-//!
-//! g is the gradient after clipping by its global norm. The decay λ applies to every parameter, norms
-//! and embedding included, as in the original.
+//! Gradients are clipped by their global norm. The decay λ applies to every parameter, norms and
+//! embedding included, as in the original.
 
 use burn::tensor::Tensor;
+use kernels_cubecl::{AdamWStep, adamw, squared_norm};
 use tinyllama_model::FlatParameters;
 
 /// Keeps the quotient of the clipping finite, as in PyTorch's `clip_grad_norm_`.
@@ -79,37 +75,32 @@ impl AdamW {
         &mut self,
         parameters: &mut FlatParameters,
         gradients: Vec<Tensor<1>>,
-        grad_norm: f64,
+        grad_norm: Tensor<1>,
         lr: f64,
     ) {
         let AdamWConfig { beta1, beta2, eps, weight_decay, max_grad_norm } = self.config;
         assert_eq!(gradients.len(), self.moments.len(), "one gradient per group");
         self.num_updates += 1;
-        let bias1 = 1.0 - beta1.powf(self.num_updates as f64);
-        let bias2 = 1.0 - beta2.powf(self.num_updates as f64);
-        let scale = (max_grad_norm / (grad_norm + NORM_EPS)).min(1.0);
+        let number = self.num_updates;
+        let step = AdamWStep { learning_rate: lr, beta1, beta2, eps, weight_decay, number };
+        let scale = (grad_norm + NORM_EPS).recip().mul_scalar(max_grad_norm).clamp_max(1.0);
         let buffers = parameters.take_buffers();
-        let mut updated = Vec::with_capacity(buffers.len());
-        for ((p, g), moments) in buffers.into_iter().zip(gradients).zip(&mut self.moments) {
-            let g = g.mul_scalar(scale);
-            let g_squared = g.clone() * g.clone();
-            moments.exp_avg.inplace(|m| m.mul_scalar(beta1) + g.mul_scalar(1.0 - beta1));
-            moments.exp_avg_sq.inplace(|v| v.mul_scalar(beta2) + g_squared.mul_scalar(1.0 - beta2));
-            let root = moments.exp_avg_sq.clone().div_scalar(bias2).sqrt();
-            let direction = moments.exp_avg.clone().div_scalar(bias1) / root.add_scalar(eps);
-            updated.push(p.mul_scalar(1.0 - lr * weight_decay) - direction.mul_scalar(lr));
-        }
+        let groups = buffers.into_iter().zip(gradients).zip(std::mem::take(&mut self.moments));
+        let (updated, moments) = groups
+            .map(|((p, g), Moments { exp_avg, exp_avg_sq })| {
+                let (p, [exp_avg, exp_avg_sq]) =
+                    adamw(p, [exp_avg, exp_avg_sq], g, scale.clone(), step);
+                (p, Moments { exp_avg, exp_avg_sq })
+            })
+            .unzip();
+        self.moments = moments;
         parameters.set_buffers(updated);
     }
 }
 
-/// Euclidean norm of all gradients together.
-pub(crate) fn global_norm(gradients: &[Tensor<1>]) -> f64 {
-    let square = |g: &Tensor<1>| {
-        let sum = (g.clone() * g.clone()).sum();
-        f64::from(sum.into_scalar::<f32>())
-    };
-    gradients.iter().map(square).sum::<f64>().sqrt()
+/// Euclidean norm of all gradients together, `[1]`, on their device.
+pub(crate) fn global_norm(gradients: &[Tensor<1>]) -> Tensor<1> {
+    Tensor::cat(gradients.iter().map(|g| squared_norm(g.clone())).collect(), 0).sum().sqrt()
 }
 
 #[cfg(test)]
@@ -176,7 +167,8 @@ mod tests {
             let gradients = vec![tensor(&g[..4], [4]), tensor(&g[4..], [2])];
             let norm = global_norm(&gradients);
             let expected_norm = g.iter().map(|g| g * g).sum::<f64>().sqrt();
-            assert!((norm - expected_norm).abs() <= F32_ROUNDING * expected_norm);
+            let found = f64::from(norm.clone().into_scalar::<f32>());
+            assert!((found - expected_norm).abs() <= F32_ROUNDING * expected_norm);
             optimizer.update(&mut flat, gradients, norm, lr);
             let scale = (1.0 / (expected_norm + 1e-6)).min(1.0);
             reference.iter_mut().zip(&g).for_each(|(p, g)| p.update(g * scale, lr, t));
@@ -195,7 +187,8 @@ mod tests {
         });
         let mut optimizer = AdamW::new(CONFIG, &flat);
         let gradients: Vec<_> = flat.buffers().iter().map(Tensor::zeros_like).collect();
-        optimizer.update(&mut flat, gradients, 0.0, 0.5);
+        let norm = global_norm(&gradients);
+        optimizer.update(&mut flat, gradients, norm, 0.5);
         assert!(flat.buffers().iter().flat_map(values).all(|p| (p - 0.95).abs() < F32_ROUNDING));
     }
 }

@@ -172,14 +172,15 @@ impl<S: BatchSource> Trainer<S> {
         let (loss, gradients) =
             loss_and_gradients(&self.model, &self.parameters, &batches, &self.device)
                 .ok_or(TrainError::NoTargets { step })?;
-        let grad_norm = global_norm(&gradients);
+        let norm = global_norm(&gradients);
+        let grad_norm = norm.clone().into_scalar::<f64>();
         for (quantity, value) in [("loss", loss), ("gradient norm", grad_norm)] {
             if !value.is_finite() {
                 return Err(TrainError::NotFinite { step, quantity, value });
             }
         }
         let lr = self.config.schedule().lr(self.step);
-        self.optimizer.update(&mut self.parameters, gradients, grad_norm, lr);
+        self.optimizer.update(&mut self.parameters, gradients, norm, lr);
         self.model = self.parameters.install(self.model.clone());
         self.step = step;
         self.tokens += batches.iter().map(num_tokens).sum::<u64>();

@@ -14,13 +14,10 @@
 //! dq = ds·k                               dk = dsᵀ·q
 //! ```
 
-mod autodiff;
-mod reference;
+pub(crate) mod autodiff;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use autodiff::attention as autodiff_attention;
-pub(crate) use reference::{backward, forward};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;

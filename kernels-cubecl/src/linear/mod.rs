@@ -3,13 +3,10 @@
 //! The weight is stored `[out, in]` as in PyTorch: the forward pass of a GEMM and the matrix-vector
 //! product of decoding both read it row by row. Gradients: `dx = dy·W`, `dW = dyᵀ·x`.
 
-mod autodiff;
-mod reference;
+pub(crate) mod autodiff;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use autodiff::linear as autodiff_linear;
-pub(crate) use reference::{dgrad, forward, wgrad};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;

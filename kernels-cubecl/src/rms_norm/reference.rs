@@ -24,6 +24,19 @@ pub(crate) fn forward<B: Backend>(
     (to_dtype::<B>(y, dtype), B::float_reshape(rstd, Shape::new([rows])))
 }
 
+/// x, residual `[R, D]` → (y, sum `[R, D]`, rstd `[R]` f32). The sum is rounded to its dtype first: what
+/// is normalised is what the stream keeps.
+pub(crate) fn add_forward<B: Backend>(
+    x: FloatTensor<B>,
+    residual: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    eps: f64,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let sum = B::float_add(x, residual);
+    let (y, rstd) = forward::<B>(sum.clone(), weight, eps);
+    (y, sum, rstd)
+}
+
 /// → (dx `[R, D]`, dweight `[D]`).
 pub(crate) fn backward<B: Backend>(
     x: FloatTensor<B>,

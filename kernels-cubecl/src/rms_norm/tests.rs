@@ -2,8 +2,8 @@
 
 use burn::tensor::{DType, Device, FloatDType};
 
-use crate::rms_norm;
 use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
+use crate::{add_rms_norm, rms_norm};
 
 const ROWS: usize = 4;
 const WIDTH: usize = 9; // No multiple of any vector width.
@@ -36,6 +36,30 @@ fn gradients_are_finite_differences() {
     check_gradients([values(ROWS * WIDTH, 1), values(WIDTH, 2)], |[x, weight]| {
         rms_norm(x.reshape([ROWS, WIDTH]), weight, EPS).reshape([ROWS * WIDTH])
     });
+}
+
+/// Both results count: the sum's gradient has two sources.
+#[test]
+fn gradients_of_the_sum_are_finite_differences() {
+    let inputs = [values(ROWS * WIDTH, 1), values(ROWS * WIDTH, 3), values(WIDTH, 2)];
+    check_gradients(inputs, |[x, residual, weight]| {
+        let (x, residual) = (x.reshape([ROWS, WIDTH]), residual.reshape([ROWS, WIDTH]));
+        let (y, sum) = add_rms_norm(x, residual, weight, EPS);
+        (y.clone() * sum.clone() + sum).reshape([ROWS * WIDTH])
+    });
+}
+
+#[test]
+fn the_sum_is_normalised() {
+    let (x, residual, weight) =
+        (values(ROWS * WIDTH, 1), values(ROWS * WIDTH, 3), values(WIDTH, 2));
+    let device = Device::flex();
+    let rows = |values: &[f64]| tensor(values.to_vec(), [ROWS, WIDTH], &device);
+    let (y, sum) =
+        add_rms_norm(rows(&x), rows(&residual), tensor(weight.clone(), [WIDTH], &device), EPS);
+    let expected: Vec<f64> = x.iter().zip(&residual).map(|(x, residual)| x + residual).collect();
+    assert_eq!(to_vec(sum), expected);
+    assert_close(&to_vec(y), &scalar(&expected, &weight), F64_ROUNDING);
 }
 
 /// bf16 input: the statistic is kept in f32, so the error is that of rounding the result once.

@@ -1,6 +1,6 @@
 //! The tracked step of `rope`.
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn_autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn_autodiff::grads::Gradients;
 use burn_autodiff::ops::{Backward, Ops, OpsKind, unary};
@@ -11,12 +11,14 @@ use crate::backend::{KernelBackward, Tracked};
 struct RopeBackward;
 
 impl<B: KernelBackward> Backward<B, 1> for RopeBackward {
-    /// (cos, sin, inverse of the forward call)
-    type State = (FloatTensor<B>, FloatTensor<B>, bool);
+    /// (cos, sin, offsets; rotated and inverse of the forward call)
+    type State = (FloatTensor<B>, FloatTensor<B>, IntTensor<B>, usize, bool);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (cos, sin, inverse) = ops.state;
-        unary::<B, _>(ops.parents, ops.node, grads, |dy| B::rope(dy, cos, sin, !inverse));
+        let (cos, sin, offsets, rotated, inverse) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |dy| {
+            B::rope(dy, cos, sin, offsets, rotated, !inverse)
+        });
     }
 }
 
@@ -25,13 +27,15 @@ pub(crate) fn rope<B: KernelBackward, C: CheckpointStrategy>(
     x: Tracked<B, C>,
     cos: Tracked<B, C>,
     sin: Tracked<B, C>,
+    offsets: IntTensor<B>,
+    rotated: usize,
     inverse: bool,
 ) -> Tracked<B, C> {
     let (x, x_node) = x.into_parts();
     let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
-    let y = B::rope(x, cos.clone(), sin.clone(), inverse);
+    let y = B::rope(x, cos.clone(), sin.clone(), offsets.clone(), rotated, inverse);
     match RopeBackward.prepare::<C>([x_node]).compute_bound().stateful() {
-        OpsKind::Tracked(step) => step.finish((cos, sin, inverse), y),
+        OpsKind::Tracked(step) => step.finish((cos, sin, offsets, rotated, inverse), y),
         OpsKind::UnTracked(step) => step.finish(y),
     }
 }

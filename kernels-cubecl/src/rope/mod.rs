@@ -9,35 +9,43 @@
 //! A rotation is orthogonal, so the gradient is the inverse rotation of `dy`. The angles are data:
 //! the model computes them for each forward pass, in f64 (`Rope` in tinyllama-model).
 
-mod autodiff;
-mod reference;
+pub(crate) mod autodiff;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use autodiff::rope as autodiff_rope;
-pub(crate) use reference::forward;
-
 use burn::backend::Dispatch;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 use crate::backend::KernelBackend;
 
-/// Rotates every head of `x` by the angle of its position.
+/// Rotates the first `rotated` heads of `x` by the angles of their positions: token t of sequence b
+/// has those of row `offsets[b] + t`. The other heads pass: of packed queries, keys and values, the
+/// values. It happens in the memory of x when nobody else holds it.
 ///
 /// # Shapes
-/// x `[B, T, heads, H]`; cos, sin `[P, T, H/2]` with P = 1 (all sequences alike) or B → like x.
+/// x `[B, T, heads, H]`; cos, sin `[P, H/2]`; offsets `[1]` (all sequences alike) or `[B]` → like x.
 ///
 /// # Panics
-/// When H is odd or a table does not fit x.
-pub fn rope(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
-    let [batch, length, _, head_dim] = x.dims();
-    let [tables, _, _] = cos.dims();
+/// When H is odd, a table does not fit x, or `rotated` is more than the heads. Rows past the tables
+/// are the caller's mistake and give unspecified values.
+pub fn rope(
+    x: Tensor<4>,
+    cos: Tensor<2>,
+    sin: Tensor<2>,
+    offsets: Tensor<1, Int>,
+    rotated: usize,
+) -> Tensor<4> {
+    let [batch, length, heads, head_dim] = x.dims();
+    let [positions, half] = cos.dims();
+    let [sequences] = offsets.dims();
     assert!(
-        head_dim.is_multiple_of(2)
-            && cos.dims() == [tables, length, head_dim / 2]
+        head_dim == 2 * half
             && cos.dims() == sin.dims()
-            && (tables == 1 || tables == batch),
-        "rope: x has {:?}, cos {:?}, sin {:?}",
+            && positions >= length
+            && (sequences == 1 || sequences == batch)
+            && rotated <= heads,
+        "rope: x has {:?}, of which {rotated} heads rotate, cos {:?}, sin {:?}, offsets [{sequences}]",
         x.dims(),
         cos.dims(),
         sin.dims()
@@ -46,6 +54,8 @@ pub fn rope(x: Tensor<4>, cos: Tensor<3>, sin: Tensor<3>) -> Tensor<4> {
         x.into_dispatch(),
         cos.into_dispatch(),
         sin.into_dispatch(),
+        offsets.into_dispatch(),
+        rotated,
         false,
     ))
 }

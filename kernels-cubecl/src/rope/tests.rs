@@ -1,31 +1,39 @@
 //! Against complex multiplication in scalars, finite differences, and the property that matters.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor};
 
 use crate::rope;
-use crate::testing::{F64_ROUNDING, assert_close, check_gradients, tensor, to_vec, values};
+use crate::testing::{F64_ROUNDING, assert_close, check_gradients, ints, tensor, to_vec, values};
 
 const BATCH: usize = 2;
 const LENGTH: usize = 3;
-const HEADS: usize = 2;
+const HEADS: usize = 3;
+const ROTATED: usize = 2;
 const HALF: usize = 3; // H = 6
+const POSITIONS: usize = 8;
 const SHAPE: [usize; 4] = [BATCH, LENGTH, HEADS, 2 * HALF];
 const COUNT: usize = BATCH * LENGTH * HEADS * 2 * HALF;
 
-/// Angles of `tables` sequences: P = 1 or B.
-fn angles(tables: usize) -> Vec<f64> {
-    values(tables * LENGTH * HALF, 5).into_iter().map(|value| 3.0 * value).collect()
+fn angles() -> Vec<f64> {
+    values(POSITIONS * HALF, 5).into_iter().map(|value| 3.0 * value).collect()
 }
 
-fn scalar(x: &[f64], angles: &[f64], tables: usize) -> Vec<f64> {
-    let mut y = vec![0.0; x.len()];
+fn rotate(x: Tensor<4>, offsets: Tensor<1, Int>) -> Tensor<4> {
+    let table = |of: fn(f64) -> f64| {
+        tensor(angles().into_iter().map(of).collect(), [POSITIONS, HALF], &x.device())
+    };
+    rope(x.clone(), table(f64::cos), table(f64::sin), offsets, ROTATED)
+}
+
+fn scalar(x: &[f64], offsets: &[i64]) -> Vec<f64> {
+    let (mut y, angles) = (x.to_vec(), angles());
     for batch in 0..BATCH {
-        for position in 0..LENGTH {
-            for head in 0..HEADS {
+        for t in 0..LENGTH {
+            for head in 0..ROTATED {
                 for pair in 0..HALF {
-                    let table = if tables == 1 { 0 } else { batch };
-                    let (sin, cos) = angles[(table * LENGTH + position) * HALF + pair].sin_cos();
-                    let at = ((batch * LENGTH + position) * HEADS + head) * 2 * HALF + pair;
+                    let position = offsets[batch % offsets.len()] as usize + t;
+                    let (sin, cos) = angles[position * HALF + pair].sin_cos();
+                    let at = ((batch * LENGTH + t) * HEADS + head) * 2 * HALF + pair;
                     y[at] = x[at] * cos - x[at + HALF] * sin;
                     y[at + HALF] = x[at] * sin + x[at + HALF] * cos;
                 }
@@ -36,25 +44,30 @@ fn scalar(x: &[f64], angles: &[f64], tables: usize) -> Vec<f64> {
 }
 
 #[track_caller]
-fn check_forward(tables: usize) {
-    let (x, angles) = (values(COUNT, 1), angles(tables));
-    let device = Device::flex();
-    let table = |of: fn(f64) -> f64| {
-        let values = angles.iter().map(|angle| of(*angle)).collect();
-        tensor(values, [tables, LENGTH, HALF], &device)
-    };
-    let y = rope(tensor(x.clone(), SHAPE, &device), table(f64::cos), table(f64::sin));
-    assert_close(&to_vec(y), &scalar(&x, &angles, tables), F64_ROUNDING);
+fn check_forward(offsets: &[i64]) {
+    let (x, device) = (values(COUNT, 1), Device::flex());
+    let y = rotate(tensor(x.clone(), SHAPE, &device), ints(offsets, &device));
+    assert_close(&to_vec(y), &scalar(&x, offsets), F64_ROUNDING);
 }
 
 #[test]
-fn one_table_for_all_sequences() {
-    check_forward(1);
+fn one_offset_for_all_sequences() {
+    check_forward(&[0]);
+    check_forward(&[4]);
 }
 
 #[test]
-fn a_table_per_sequence() {
-    check_forward(BATCH);
+fn an_offset_per_sequence() {
+    check_forward(&[5, 1]);
+}
+
+/// The caller's tensor is not rotated under its hands.
+#[test]
+fn a_tensor_held_elsewhere_keeps_its_values() {
+    let (x, device) = (values(COUNT, 1), Device::flex());
+    let held = tensor(x.clone(), SHAPE, &device);
+    rotate(held.clone(), ints(&[1], &device));
+    assert_eq!(to_vec(held), x);
 }
 
 /// What RoPE is for: a rotated query times a rotated key knows the distance of their positions alone.
@@ -66,10 +79,10 @@ fn scores_depend_on_the_distance() {
         let rotated = |seed: u64, position: f64| {
             let angles: Vec<f64> = frequencies.iter().map(|f| f * position).collect();
             let table = |of: fn(f64) -> f64| {
-                tensor(angles.iter().map(|angle| of(*angle)).collect(), [1, 1, HALF], &device)
+                tensor(angles.iter().map(|angle| of(*angle)).collect(), [1, HALF], &device)
             };
             let x = tensor(values(2 * HALF, seed), [1, 1, 1, 2 * HALF], &device);
-            to_vec(rope(x, table(f64::cos), table(f64::sin)))
+            to_vec(rope(x, table(f64::cos), table(f64::sin), ints(&[0], &device), 1))
         };
         rotated(1, position).iter().zip(rotated(2, of_key)).map(|(q, k)| q * k).sum()
     };
@@ -80,11 +93,7 @@ fn scores_depend_on_the_distance() {
 #[test]
 fn gradients_are_finite_differences() {
     check_gradients([values(COUNT, 1)], |[x]| {
-        let device = x.device();
-        let table = |of: fn(f64) -> f64| {
-            let values = angles(1).iter().map(|angle| of(*angle)).collect();
-            tensor(values, [1, LENGTH, HALF], &device)
-        };
-        rope(x.reshape(SHAPE), table(f64::cos), table(f64::sin)).reshape([COUNT])
+        let offsets = ints(&[2, 0], &x.device());
+        rotate(x.reshape(SHAPE), offsets).reshape([COUNT])
     });
 }

@@ -6,13 +6,10 @@
 //! dgate = dy · up · σ(gate) · (1 + gate · (1 − σ(gate)))
 //! ```
 
-mod autodiff;
-mod reference;
+pub(crate) mod autodiff;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use autodiff::swiglu as autodiff_swiglu;
-pub(crate) use reference::{backward, forward};
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
