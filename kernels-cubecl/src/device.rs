@@ -161,6 +161,15 @@ pub fn describe(device: &Device) -> String {
     }
 }
 
+/// The adapter as it names itself; plans of kernels are kept under this name.
+#[cfg(feature = "cubecl-backend")]
+pub fn adapter_name(device: &Device) -> String {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(cube) => cube.client().properties().identity.name.clone(),
+        _ => "CPU".to_owned(),
+    }
+}
+
 /// Whether tensors of the device lie in the host's memory and Flex computes with them.
 pub fn is_host(device: &Device) -> bool {
     *device == Device::flex()

@@ -41,10 +41,16 @@ compile_error!(
      and exclude each other: enable one"
 );
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod adamw;
 mod attention;
 mod backend;
 mod cross_entropy;
+#[cfg(feature = "cubecl-backend")]
+mod cube;
 mod device;
 mod embedding;
 mod linear;
@@ -63,6 +69,10 @@ pub use adamw::{AdamWStep, adamw, squared_norm};
 pub use attention::{AttentionOptions, attention};
 pub use backend::{KernelBackend, KernelBackward, KernelSampling, KernelUpdate};
 pub use cross_entropy::{CrossEntropyOptions, IGNORE_INDEX, cross_entropy};
+#[cfg(feature = "cubecl-backend")]
+pub use cube::{Plan, PlanError, PlanFile, load_plans, set_plan};
+#[cfg(feature = "cubecl-backend")]
+pub use device::adapter_name;
 pub use device::{DeviceError, DeviceSpec, compiled_backends, describe, is_host};
 pub use embedding::embedding;
 pub use linear::linear;

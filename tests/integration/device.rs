@@ -18,6 +18,14 @@ fn device() -> Device {
     spec().resolve().expect("the device of TINYLLAMA_TEST_DEVICE exists")
 }
 
+/// A binary with CUDA inside starts on a machine without its driver.
+#[test]
+fn an_absent_card_is_an_error() {
+    let error = DeviceSpec::Cuda(99).resolve().unwrap_err().to_string();
+    let expected = if cfg!(feature = "cuda") { "absent" } else { "--features cuda" };
+    assert!(error.contains("cuda:99") && error.contains(expected), "{error}");
+}
+
 /// cubecl-cpu claims bf16 on any CPU, but its compiler leaves `__truncsfbf2` unresolved on one without
 /// AVX512-BF16, and no kernel that rounds to bf16 loads.
 fn has_bf16(device: &Device) -> bool {

@@ -9,6 +9,8 @@
 //! `scale` clips by the global norm of all gradients. It stays on the device, so that a step never waits
 //! for a number to come back.
 
+#[cfg(feature = "cubecl-backend")]
+pub(crate) mod cube;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

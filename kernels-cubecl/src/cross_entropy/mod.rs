@@ -14,6 +14,8 @@
 //! which no single micro-batch knows.
 
 pub(crate) mod autodiff;
+#[cfg(feature = "cubecl-backend")]
+pub(crate) mod cube;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

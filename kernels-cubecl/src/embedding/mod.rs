@@ -9,6 +9,8 @@
 //! here the order is fixed, and a run repeats bit by bit.
 
 pub(crate) mod autodiff;
+#[cfg(feature = "cubecl-backend")]
+pub(crate) mod cube;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

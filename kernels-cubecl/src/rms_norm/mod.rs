@@ -11,6 +11,8 @@
 //! pass over memory.
 
 pub(crate) mod autodiff;
+#[cfg(feature = "cubecl-backend")]
+pub(crate) mod cube;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 //! the model computes them for each forward pass, in f64 (`Rope` in tinyllama-model).
 
 pub(crate) mod autodiff;
+#[cfg(feature = "cubecl-backend")]
+pub(crate) mod cube;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

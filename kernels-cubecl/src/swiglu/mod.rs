@@ -7,6 +7,8 @@
 //! ```
 
 pub(crate) mod autodiff;
+#[cfg(feature = "cubecl-backend")]
+pub(crate) mod cube;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,384 @@
+//! RMSNorm as CubeCL kernels: one pass over memory forward, one backward and a small sum.
+
+use burn::backend::TensorMetadata;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::ir::ElemType;
+use cubecl::num_traits::One as _;
+use cubecl::prelude::*;
+
+use crate::cube::{RowUnits, elem, empty, reads, row_plan, row_sum, statistics_elem};
+use crate::precision::statistics_dtype;
+
+/// A row is kept in registers up to this many elements per unit, else read twice.
+const MOST_KEPT: usize = 64;
+
+/// The place of a row's vectors among its units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Walk {
+    /// Vectors of a row.
+    vectors: usize,
+    /// Vectors of a unit.
+    per_unit: usize,
+    /// Whether every unit has exactly that many.
+    exact: bool,
+}
+
+impl Walk {
+    fn new(width: usize, vector: usize, units: u32) -> Self {
+        let vectors = width / vector;
+        let per_unit = vectors.div_ceil(units as usize);
+        Self { vectors, per_unit, exact: vectors == per_unit * units as usize }
+    }
+}
+
+/// x `[R, D]`, weight `[D]` → (y `[R, D]`, rstd `[R]`).
+pub(crate) fn forward(x: CubeTensor, weight: CubeTensor, eps: f64) -> (CubeTensor, CubeTensor) {
+    let (y, _, rstd) = launch_forward(x, None, weight, eps);
+    (y, rstd)
+}
+
+/// x, residual `[R, D]` → (y, sum `[R, D]`, rstd `[R]`).
+pub(crate) fn add_forward(
+    x: CubeTensor,
+    residual: CubeTensor,
+    weight: CubeTensor,
+    eps: f64,
+) -> (CubeTensor, CubeTensor, CubeTensor) {
+    let (y, sum, rstd) = launch_forward(x, Some(residual), weight, eps);
+    (y, sum.expect("there is a residual"), rstd)
+}
+
+fn launch_forward(
+    x: CubeTensor,
+    residual: Option<CubeTensor>,
+    weight: CubeTensor,
+    eps: f64,
+) -> (CubeTensor, Option<CubeTensor>, CubeTensor) {
+    let [rows, width] = x.shape().dims();
+    let (x, weight) = (reads(x), reads(weight));
+    let (client, dtype) = (x.client.clone(), x.dtype);
+    let kernel = if residual.is_some() { "add_rms_norm" } else { "rms_norm" };
+    let y = empty(&x, [rows, width], dtype);
+    let rstd = empty(&x, [rows], statistics_dtype(dtype));
+    let sum = residual.is_some().then(|| empty(&x, [rows, width], dtype));
+    if rows * width == 0 {
+        return (y, sum, rstd);
+    }
+    let plan = row_plan(&client, kernel, dtype, width, true);
+    let walk = Walk::new(width, plan.vector, plan.row.units);
+    let keep = walk.per_unit * plan.vector <= MOST_KEPT;
+    let dtypes = [elem(dtype), statistics_elem(dtype), elem(weight.dtype)];
+    let address = x.required_address_type();
+    let eps = InputScalar::new(eps, dtypes[1]);
+    let (count, dim) = (plan.cube_count(&client, rows), plan.cube_dim());
+    // SAFETY: every index is below rows · vectors of a row, the length of the buffers.
+    unsafe {
+        match (residual, &sum) {
+            (Some(residual), Some(sum)) => add_rms_norm_kernel::launch_unchecked(
+                &client,
+                count,
+                dim,
+                address,
+                plan.vector,
+                x.into_buffer_arg(),
+                reads(residual).into_buffer_arg(),
+                weight.into_buffer_arg(),
+                y.clone().into_buffer_arg(),
+                sum.clone().into_buffer_arg(),
+                rstd.clone().into_buffer_arg(),
+                eps,
+                rows,
+                width,
+                walk,
+                plan.row,
+                keep,
+                dtypes,
+            ),
+            _ => rms_norm_kernel::launch_unchecked(
+                &client,
+                count,
+                dim,
+                address,
+                plan.vector,
+                x.into_buffer_arg(),
+                weight.into_buffer_arg(),
+                y.clone().into_buffer_arg(),
+                rstd.clone().into_buffer_arg(),
+                eps,
+                rows,
+                width,
+                walk,
+                plan.row,
+                keep,
+                dtypes,
+            ),
+        }
+    }
+    (y, sum, rstd)
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn rms_norm_kernel<F: Float, A: Float, W: Float, N: Size>(
+    x: &[Vector<F, N>],
+    weight: &[Vector<W, N>],
+    y: &mut [Vector<F, N>],
+    rstd: &mut [A],
+    eps: InputScalar,
+    rows: usize,
+    #[comptime] width: usize,
+    #[comptime] walk: Walk,
+    #[comptime] row: RowUnits,
+    #[comptime] keep: bool,
+    #[define(F, A, W)] _dtypes: [ElemType; 3],
+) {
+    let own = CUBE_POS * comptime!(row.rows as usize) + UNIT_POS_Y as usize;
+    // Idle rows at the end compute the last one again: all units must reach the reduction.
+    let at_row = own.min(rows - 1);
+    let first = at_row * walk.vectors;
+    let mut kept = Array::<Vector<A, N>>::new(comptime!(if keep { walk.per_unit } else { 1 }));
+    let mut squares = Vector::<A, N>::zeroed();
+    #[unroll(keep)]
+    for i in 0..walk.per_unit {
+        let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+        if comptime!(walk.exact) || at < walk.vectors {
+            let value = Vector::<A, N>::cast_from(x[first + at]);
+            squares += value * value;
+            if comptime!(keep) {
+                kept[i] = value;
+            }
+        }
+    }
+    let sum = row_sum::<A>(squares.vector_sum(), row);
+    let scale = (sum / A::cast_from(width) + eps.get::<A>()).inverse_sqrt();
+    if own < rows {
+        #[unroll(keep)]
+        for i in 0..walk.per_unit {
+            let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+            if comptime!(walk.exact) || at < walk.vectors {
+                let value = if comptime!(keep) {
+                    kept[i]
+                } else {
+                    Vector::<A, N>::cast_from(x[first + at])
+                };
+                let normed = value * Vector::new(scale) * Vector::<A, N>::cast_from(weight[at]);
+                y[first + at] = Vector::cast_from(normed);
+            }
+        }
+        if UNIT_POS_X == 0 {
+            rstd[own] = scale;
+        }
+    }
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn add_rms_norm_kernel<F: Float, A: Float, W: Float, N: Size>(
+    x: &[Vector<F, N>],
+    residual: &[Vector<F, N>],
+    weight: &[Vector<W, N>],
+    y: &mut [Vector<F, N>],
+    sums: &mut [Vector<F, N>],
+    rstd: &mut [A],
+    eps: InputScalar,
+    rows: usize,
+    #[comptime] width: usize,
+    #[comptime] walk: Walk,
+    #[comptime] row: RowUnits,
+    #[comptime] keep: bool,
+    #[define(F, A, W)] _dtypes: [ElemType; 3],
+) {
+    let own = CUBE_POS * comptime!(row.rows as usize) + UNIT_POS_Y as usize;
+    let at_row = own.min(rows - 1);
+    let first = at_row * walk.vectors;
+    let mut kept = Array::<Vector<A, N>>::new(comptime!(if keep { walk.per_unit } else { 1 }));
+    let mut squares = Vector::<A, N>::zeroed();
+    #[unroll(keep)]
+    for i in 0..walk.per_unit {
+        let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+        if comptime!(walk.exact) || at < walk.vectors {
+            let sum = Vector::<A, N>::cast_from(x[first + at])
+                + Vector::<A, N>::cast_from(residual[first + at]);
+            // What is normalised is what the stream keeps: the rounded sum.
+            let stored = Vector::<F, N>::cast_from(sum);
+            let value = Vector::<A, N>::cast_from(stored);
+            if own < rows {
+                sums[first + at] = stored;
+            }
+            squares += value * value;
+            if comptime!(keep) {
+                kept[i] = value;
+            }
+        }
+    }
+    let sum = row_sum::<A>(squares.vector_sum(), row);
+    let scale = (sum / A::cast_from(width) + eps.get::<A>()).inverse_sqrt();
+    if own < rows {
+        #[unroll(keep)]
+        for i in 0..walk.per_unit {
+            let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+            if comptime!(walk.exact) || at < walk.vectors {
+                let value = if comptime!(keep) {
+                    kept[i]
+                } else {
+                    Vector::<A, N>::cast_from(sums[first + at])
+                };
+                let normed = value * Vector::new(scale) * Vector::<A, N>::cast_from(weight[at]);
+                y[first + at] = Vector::cast_from(normed);
+            }
+        }
+        if UNIT_POS_X == 0 {
+            rstd[own] = scale;
+        }
+    }
+}
+
+/// → (dx `[R, D]`, dweight `[D]`). Each cube sums dweight over its own rows; a second kernel sums over
+/// the cubes, in their order.
+pub(crate) fn backward(
+    x: CubeTensor,
+    weight: CubeTensor,
+    rstd: CubeTensor,
+    dy: CubeTensor,
+) -> (CubeTensor, CubeTensor) {
+    let [rows, width] = x.shape().dims();
+    let (x, weight, dy) = (reads(x), reads(weight), reads(dy));
+    let (client, dtype) = (x.client.clone(), x.dtype);
+    let statistics = statistics_dtype(dtype);
+    let dx = empty(&x, [rows, width], dtype);
+    let plan = row_plan(&client, "rms_norm_backward", dtype, width, false);
+    let walk = Walk::new(width, plan.vector, plan.row.units);
+    let keep = walk.per_unit * plan.vector <= MOST_KEPT;
+    let cores = client.properties().hardware.num_streaming_multiprocessors.unwrap_or(8);
+    let lanes = (plan.row.rows as usize) * (cores * plan.repeat) as usize;
+    let cubes = rows.min(lanes).max(1).div_ceil(plan.row.rows as usize);
+    let per_cube = rows.div_ceil(cubes);
+    let partial = empty(&x, [cubes, width], statistics);
+    let dweight = empty(&x, [width], weight.dtype);
+    let dtypes = [elem(dtype), statistics_elem(dtype), elem(weight.dtype)];
+    let address = x.required_address_type();
+    // SAFETY: rows are below `rows`, cubes below `cubes`; both kernels compare before they touch memory.
+    unsafe {
+        rms_norm_backward_kernel::launch_unchecked(
+            &client,
+            CubeCount::Static(cubes as u32, 1, 1),
+            plan.cube_dim(),
+            address,
+            plan.vector,
+            x.into_buffer_arg(),
+            weight.into_buffer_arg(),
+            rstd.into_buffer_arg(),
+            dy.into_buffer_arg(),
+            dx.clone().into_buffer_arg(),
+            partial.clone().into_buffer_arg(),
+            rows,
+            per_cube,
+            width,
+            walk,
+            plan.row,
+            keep,
+            dtypes,
+        );
+        let units = plan.row.units;
+        sum_over_cubes_kernel::launch_unchecked(
+            &client,
+            CubeCount::Static(width.div_ceil(units as usize) as u32, 1, 1),
+            CubeDim::new_1d(units),
+            partial.required_address_type(),
+            partial.into_buffer_arg(),
+            dweight.clone().into_buffer_arg(),
+            cubes,
+            width,
+            [dtypes[1], dtypes[2]],
+        );
+    }
+    (dx, dweight)
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn rms_norm_backward_kernel<F: Float, A: Float, W: Float, N: Size>(
+    x: &[Vector<F, N>],
+    weight: &[Vector<W, N>],
+    rstd: &[A],
+    dy: &[Vector<F, N>],
+    dx: &mut [Vector<F, N>],
+    partial: &mut [Vector<A, N>],
+    rows: usize,
+    per_cube: usize,
+    #[comptime] width: usize,
+    #[comptime] walk: Walk,
+    #[comptime] row: RowUnits,
+    #[comptime] keep: bool,
+    #[define(F, A, W)] _dtypes: [ElemType; 3],
+) {
+    let mut dweight = Array::<Vector<A, N>>::new(walk.per_unit);
+    #[unroll]
+    for i in 0..walk.per_unit {
+        dweight[i] = Vector::zeroed();
+    }
+    let mut normed = Array::<Vector<A, N>>::new(comptime!(if keep { walk.per_unit } else { 1 }));
+    let mut scaled = Array::<Vector<A, N>>::new(comptime!(if keep { walk.per_unit } else { 1 }));
+    for step in 0..per_cube {
+        // All cubes take one row in turn, so that neighbours in memory are read at one time.
+        let own = step * CUBE_COUNT + CUBE_POS;
+        if own < rows {
+            let first = own * walk.vectors;
+            let scale = Vector::<A, N>::new(rstd[own]);
+            let mut products = Vector::<A, N>::zeroed();
+            #[unroll]
+            for i in 0..walk.per_unit {
+                let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+                if comptime!(walk.exact) || at < walk.vectors {
+                    let x_hat = Vector::<A, N>::cast_from(x[first + at]) * scale;
+                    let dy = Vector::<A, N>::cast_from(dy[first + at]);
+                    let g = dy * Vector::<A, N>::cast_from(weight[at]);
+                    dweight[i] += dy * x_hat;
+                    products += g * x_hat;
+                    if comptime!(keep) {
+                        normed[i] = x_hat;
+                        scaled[i] = g;
+                    }
+                }
+            }
+            let sum = row_sum::<A>(products.vector_sum(), row);
+            let mean = Vector::<A, N>::new(sum / A::cast_from(width));
+            #[unroll]
+            for i in 0..walk.per_unit {
+                let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+                if comptime!(walk.exact) || at < walk.vectors {
+                    if comptime!(keep) {
+                        dx[first + at] = Vector::cast_from(scale * (scaled[i] - normed[i] * mean));
+                    } else {
+                        let x_hat = Vector::<A, N>::cast_from(x[first + at]) * scale;
+                        let dy = Vector::<A, N>::cast_from(dy[first + at]);
+                        let g = dy * Vector::<A, N>::cast_from(weight[at]);
+                        dx[first + at] = Vector::cast_from(scale * (g - x_hat * mean));
+                    }
+                }
+            }
+        }
+    }
+    #[unroll]
+    for i in 0..walk.per_unit {
+        let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+        if comptime!(walk.exact) || at < walk.vectors {
+            partial[CUBE_POS * walk.vectors + at] = dweight[i];
+        }
+    }
+}
+
+#[cube(launch_unchecked, address_type = "dynamic")]
+fn sum_over_cubes_kernel<A: Float, W: Float>(
+    partial: &[A],
+    dweight: &mut [W],
+    cubes: usize,
+    #[comptime] width: usize,
+    #[define(A, W)] _dtypes: [ElemType; 2],
+) {
+    let column = ABSOLUTE_POS;
+    if column < width {
+        let mut sum = A::zero();
+        for cube in 0..cubes {
+            sum += partial[cube * width + column];
+        }
+        dweight[column] = W::cast_from(sum);
+    }
+}
