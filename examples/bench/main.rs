@@ -3,6 +3,7 @@
 mod cases;
 #[path = "../command_line/mod.rs"]
 mod command_line;
+mod data;
 mod report;
 #[cfg(any(feature = "cuda", feature = "cuda-cpp", feature = "wgpu", feature = "cubecl-cpu"))]
 mod sweep;

@@ -24,7 +24,7 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, measured: Measured) {
-        let Measured { op, direction, shape, dtype, seconds, bytes, flops, relative_error } =
+        let Measured { op, direction, plan, shape, dtype, seconds, bytes, flops, relative_error } =
             measured;
         let dtype = format!("{dtype:?}").to_lowercase();
         let (ms, rate) = (seconds * 1e3, bytes / seconds / 1e9);
@@ -33,7 +33,7 @@ impl Report {
             say(json!({
                 "op": op, "shape": shape, "dtype": dtype, "direction": direction, "ms": ms,
                 "tflops": flops / seconds / 1e12, "gb_per_s": rate, "share_of_limit": share,
-                "copy_gb_per_s": self.copy, "relative_error": relative_error,
+                "copy_gb_per_s": self.copy, "plan": plan, "relative_error": relative_error,
             }));
         } else {
             let shape = format!("{shape:?}");

@@ -8,8 +8,9 @@ use burn::tensor::{DType, Device};
 use kernels_cubecl::{Plan, PlanFile, adapter_name, load_plans, set_plan};
 use serde_json::json;
 
-use crate::cases::{Case, Data, Sizes};
+use crate::cases::{Case, Sizes};
 use crate::command_line::say;
+use crate::data::Data;
 use crate::timing::{error, time};
 
 /// Adds the winners to `file`, and uses them from here on.

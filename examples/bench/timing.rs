@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device, Tensor};
 
-use crate::cases::{Case, Data, Sizes};
+use crate::cases::{Case, Sizes};
+use crate::data::Data;
 
 /// Executions before the clock starts: the first compiles.
 const WARM_UP: usize = 3;
@@ -23,6 +24,7 @@ const CHECKED_ROWS: usize = 192;
 pub(crate) struct Measured {
     pub(crate) op: &'static str,
     pub(crate) direction: &'static str,
+    pub(crate) plan: Option<&'static str>,
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: DType,
     /// Seconds per execution.
@@ -48,8 +50,8 @@ pub(crate) fn measure(
     let seconds = time(device, || drop(run(false)));
     let (bytes, flops) = (case.bytes)(sizes, dtype.size() as f64);
     let shape = (case.shape)(sizes);
-    let Case { op, direction, .. } = *case;
-    Ok(Measured { op, direction, shape, dtype, seconds, bytes, flops, relative_error })
+    let Case { op, direction, plan, .. } = *case;
+    Ok(Measured { op, direction, plan, shape, dtype, seconds, bytes, flops, relative_error })
 }
 
 /// The error of a case on few rows, where the CPU is quick enough.
