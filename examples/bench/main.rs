@@ -1,4 +1,4 @@
-//! Measures: `cargo run --release --example bench -- kernels`.
+//! Measures: `cargo run --release --example bench -- kernels`, or `-- train`.
 
 mod cases;
 #[path = "../command_line/mod.rs"]
@@ -8,6 +8,7 @@ mod report;
 #[cfg(any(feature = "cuda", feature = "cuda-cpp", feature = "wgpu", feature = "cubecl-cpu"))]
 mod sweep;
 mod timing;
+mod train;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,10 +20,10 @@ use kernels_cubecl::{DeviceSpec, describe, is_host};
 
 use command_line::{exit_code, say};
 
-/// Measure the speed of kernels
+/// Measure the speed of kernels and of training
 ///
-/// Every number comes with a check: results are compared with the CPU's in f64, and a wrong one ends the
-/// program.
+/// Kernels are checked before they are timed: results are compared with the CPU's in f64, and a wrong one
+/// ends the program.
 #[derive(Parser, Debug)]
 struct CommandLine {
     #[command(subcommand)]
@@ -33,6 +34,8 @@ struct CommandLine {
 enum What {
     /// Time the operations of kernels-cubecl beside the device's copy bandwidth
     Kernels(Kernels),
+    /// Time training steps on random tokens
+    Train(train::Train),
 }
 
 #[derive(Args, Debug)]
@@ -75,8 +78,10 @@ impl Dtype {
 }
 
 fn main() -> ExitCode {
-    let CommandLine { what: What::Kernels(args) } = CommandLine::parse();
-    exit_code(kernels(&args))
+    exit_code(match CommandLine::parse().what {
+        What::Kernels(args) => kernels(&args),
+        What::Train(args) => train::train(&args),
+    })
 }
 
 fn kernels(args: &Kernels) -> Result<()> {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use burn::tensor::Device;
 use serde_json::Value;
 use tinyllama_infer::{ChatSession, LoadedModel, Sampling};
-use tinyllama_model::{NoCache, PackedLinear, Pretrained, Rope, TinyLlama};
+use tinyllama_model::{NoCache, PackedLinear, Pretrained, Residual, Rope, TinyLlama};
 
 use crate::reference_logits::{assert_logits, assets, ids, read, to_vec};
 
@@ -88,18 +88,18 @@ fn every_layer_is_that_of_transformers() {
     let prompt = numbers(&reference.json["prompts"][0]["ids"]);
     let prompt: Vec<f64> = prompt.into_iter().map(f64::from).collect();
     use tinyllama_model::Projection as _;
-    let mut x = model.embed_tokens.rows(ids(&prompt, [1, length], &device));
+    let mut stream = Residual::new(model.embed_tokens.rows(ids(&prompt, [1, length], &device)));
     let rope = Rope::new(&config, 0..length, &device);
     for (index, state) in states.chunks(length * width).enumerate() {
         // transformers shows the last one behind the final norm.
         let found = match index == config.num_hidden_layers {
-            true => model.norm.forward(x.clone()),
-            false => x.clone(),
+            true => stream.clone().norm(&model.norm).0,
+            false => stream.clone().sum(),
         };
         let size = state.iter().map(|value| value.abs()).fold(1.0, f64::max);
         assert_logits(&to_vec(found), state, HIDDEN * size, &format!("hidden state {index}"));
         if let Some(layer) = model.layers.get(index) {
-            x = layer.forward(x, &rope, &mut NoCache);
+            stream = layer.forward(stream, &rope, &mut NoCache);
         }
     }
 }

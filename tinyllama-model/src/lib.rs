@@ -38,7 +38,7 @@ mod tokenizer;
 pub mod weights;
 
 pub use attention::Attention;
-pub use block::Block;
+pub use block::{Block, Residual};
 pub use causal_lm::CausalLm;
 pub use chat::{ChatTemplate, Message, Role};
 pub use config::{MAX_SIZE, ModelConfig, RopeScaling, TrainingBytes};

@@ -10,7 +10,7 @@ use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 
 use crate::attention::Attention;
-use crate::block::Block;
+use crate::block::{Block, Residual};
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, NoCache};
 use crate::linear::{Linear, Projection};
@@ -117,21 +117,23 @@ impl<P: Projection> TinyLlama<P> {
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let (end, limit) = (start + length, self.config.context_tokens());
         assert!(end <= limit, "positions {start}..{end} of a model that has {limit}");
-        let mut x = self.embed_tokens.rows(ids); // [B, T, D]
+        let x = self.embed_tokens.rows(ids); // [B, T, D]
         let rope = Rope::new(&self.config, start..end, &x.device());
+        let mut stream = Residual::new(x);
         match cache {
             None => {
                 for block in &self.layers {
-                    x = block.forward(x, &rope, &mut NoCache);
+                    stream = block.forward(stream, &rope, &mut NoCache);
                 }
             }
             Some(cache) => {
                 for (block, layer) in self.layers.iter().zip(cache.layers_mut()) {
-                    x = block.forward(x, &rope, layer);
+                    stream = block.forward(stream, &rope, layer);
                 }
             }
         }
-        self.norm.forward(x)
+        let (normed, _) = stream.norm(&self.norm);
+        normed
     }
 
     /// `[B, T, D]` → `[B, T, V]`.
