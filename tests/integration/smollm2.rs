@@ -80,7 +80,7 @@ fn every_layer_is_that_of_transformers() {
     let Some(reference) = &*REFERENCE else { return };
     let device = Device::flex();
     let Pretrained { config, tensors, .. } = Pretrained::open(&reference.gguf).unwrap();
-    let model: TinyLlama<PackedLinear> = tensors.packed(&config, &device).unwrap();
+    let model: TinyLlama<PackedLinear> = tensors.packed(&config, &device, |_, _| {}).unwrap();
     let expected = read(&reference.assets.join("reference/smollm2_135m_q4_1_logits.safetensors"));
     let (shape, states) = &expected["p0.hidden_states"];
     let [layers, length, width] = shape[..] else { panic!("three dimensions") };

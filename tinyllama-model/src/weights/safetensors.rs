@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kernels_cubecl::Format;
@@ -20,6 +21,7 @@ pub(super) fn read(folder: &Path, files: &[PathBuf]) -> Result<Tensors, WeightsE
     let mut tensors = Tensors::new(folder);
     for path in files {
         let bytes = map_file(path)?;
+        let file_path = Arc::from(&**path);
         let file = SafeTensors::deserialize(&bytes).map_err(|error| WeightsError::Damaged {
             path: path.clone(),
             detail: error.to_string(),
@@ -39,7 +41,7 @@ pub(super) fn read(folder: &Path, files: &[PathBuf]) -> Result<Tensors, WeightsE
             };
             let shape = view.shape().to_vec();
             let tensor = StoredTensor { shape, format, bytes: bytes.slice_ref(view.data()) };
-            tensors.insert(path, name, tensor)?;
+            tensors.insert(&file_path, name, tensor)?;
         }
     }
     Ok(tensors)
