@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// and all there are. Nothing stays on the screen, and nothing is shown but on a terminal.
 pub(crate) fn with_bar<T>(name: &Path, load: impl FnOnce(&mut dyn FnMut(u64, u64)) -> T) -> T {
     let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden());
-    let style = ProgressStyle::with_template("loading {msg} {bar:24} {percent}%");
+    let style = ProgressStyle::with_template("loading {bar:24} {percent:>3}% {wide_msg}");
     bar.set_style(style.expect("a valid template"));
     bar.set_message(name.display().to_string());
     let (loaded, is_loaded) = channel::<()>();

@@ -155,6 +155,9 @@ fn exports_carry_tokenizer_and_chat_template() {
     original.save_gguf(&file, KEEP).unwrap();
     let texts = ["Once upon a time, Tim’s  cat 日本 sat.", " x\n\ny", "", "<s>é"];
     let tokenizer = original.tokenizer.as_ref().unwrap();
+    // Whoever may read one file may read all.
+    let permissions = |file: &str| fs::metadata(copy.join(file)).unwrap().permissions();
+    assert_eq!(permissions("model.safetensors"), permissions("config.json"));
     for path in [copy, file] {
         let copy = Pretrained::open(&path).unwrap();
         assert_eq!(copy.chat_template.unwrap().source(), template);

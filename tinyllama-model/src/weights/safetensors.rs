@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -79,8 +79,14 @@ pub(super) fn write(
         .map(|(name, tensor)| (name, Converted { tensor, format: format(tensor) }));
     // transformers refuses files that do not name their framework.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // The library puts a file in its place that its owner alone can read; all others are read by whom the
+    // system lets.
+    let io = |source| WeightsError::Io { path: path.clone(), source };
+    let permissions =
+        File::create(&path).and_then(|file| file.metadata()).map_err(io)?.permissions();
     safetensors::serialize_to_file(views, Some(metadata), &path)
-        .map_err(|error| WeightsError::Io { path, source: std::io::Error::other(error) })
+        .map_err(|error| io(std::io::Error::other(error)))?;
+    fs::set_permissions(&path, permissions).map_err(io)
 }
 
 /// A tensor that is converted when it is written.
