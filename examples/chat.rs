@@ -9,6 +9,8 @@ mod ctrl_c;
 mod input;
 #[path = "command_line/line_editor.rs"]
 mod line_editor;
+#[path = "command_line/loading.rs"]
+mod loading;
 #[path = "command_line/markdown.rs"]
 mod markdown;
 #[path = "command_line/memory.rs"]
@@ -20,7 +22,7 @@ mod saved_chat;
 
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -37,12 +39,10 @@ use command_line::{exit_code, say};
 use ctrl_c::CtrlC;
 use input::{Input, Lines, split_word};
 use line_editor::{Line, LineEditor, is_dumb};
+use loading::with_bar;
 use markdown::Markdown;
 use sampling::{SamplingFlags, report, warn_if_cut};
 use saved_chat::SavedChat;
-
-/// Models whose loading takes long enough to be announced.
-const LARGE_BYTES: u64 = 200 << 20;
 
 /// Loading that took longer is worth a line.
 const LONG: Duration = Duration::from_millis(500);
@@ -54,7 +54,7 @@ const LONG: Duration = Duration::from_millis(500);
 /// ends a question of several lines.
 #[derive(Parser, Debug)]
 struct Args {
-    /// Run folder, checkpoint, Hugging Face folder, or hub id (downloaded once)
+    /// Run folder, checkpoint, Hugging Face folder, .gguf file, llama2.c .bin, or hub id (downloaded once)
     #[arg(long, value_name = "PATH", default_value = "TinyLlama/TinyLlama-1.1B-Chat-v1.0")]
     model: String,
     /// Answer this and leave
@@ -132,22 +132,8 @@ fn run(args: Args) -> Result<()> {
 
 /// Loads the model, and says so where that takes a while.
 fn load(model: &Path, device: &Device) -> Result<LoadedModel> {
-    let files = match std::fs::read_dir(model) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        // A file that is the whole model.
-        Err(_) => vec![model.to_owned()],
-    };
-    let is_weights = |path: &&PathBuf| {
-        let extension = path.extension().unwrap_or_default();
-        ["safetensors", "bin", "gguf"].iter().any(|kind| extension.eq_ignore_ascii_case(kind))
-    };
-    let sizes = files.iter().filter(is_weights);
-    let bytes: u64 = sizes.filter_map(|path| Some(path.metadata().ok()?.len())).sum();
-    if bytes > LARGE_BYTES && std::io::stderr().is_terminal() {
-        eprintln!("loading {} ({}) ...", model.display(), memory::show(bytes));
-    }
     let start = Instant::now();
-    let loaded = LoadedModel::load(model, device)?;
+    let loaded = with_bar(model, |progress| LoadedModel::load_with(model, device, progress))?;
     let took = start.elapsed();
     if took > LONG {
         eprintln!("loaded {} in {:.1} s", model.display(), took.as_secs_f64());

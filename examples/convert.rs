@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use clap::{Parser, ValueEnum};
 use kernels_cubecl::Format;
 use tinyllama_infer::locate;
@@ -91,8 +91,6 @@ fn run(args: &Args) -> Result<()> {
     let pretrained = Pretrained::open(&source)?;
     match output {
         OutputFormat::Safetensors => {
-            fs::create_dir_all(&args.out)
-                .map_err(|error| anyhow!("cannot make --out {}: {error}", args.out.display()))?;
             pretrained.save_folder(&args.out, dtype)?;
         }
         OutputFormat::Gguf => {

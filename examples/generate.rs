@@ -1,6 +1,8 @@
 //! Continues a text: `cargo run --release --example generate -- --model out/demo --prompt "fn main"`.
 
 mod command_line;
+#[path = "command_line/loading.rs"]
+mod loading;
 #[path = "command_line/sampling.rs"]
 mod sampling;
 
@@ -18,6 +20,7 @@ use safetensors::tensor::TensorView;
 use tinyllama_infer::{LoadedModel, Request, Sampler, StopRules, generate_text, locate};
 
 use command_line::{exit_code, say};
+use loading::with_bar;
 use sampling::{SamplingFlags, report, warn_if_cut};
 
 /// Continue a text
@@ -27,7 +30,7 @@ use sampling::{SamplingFlags, report, warn_if_cut};
 /// `ids` holds the end token if one came; `decode_tokens_per_s` is null for a single token.
 #[derive(Parser, Debug)]
 struct Args {
-    /// Run folder, checkpoint, Hugging Face folder, or hub id (downloaded once)
+    /// Run folder, checkpoint, Hugging Face folder, .gguf file, llama2.c .bin, or hub id (downloaded once)
     #[arg(long, value_name = "PATH")]
     model: String,
     /// Text to continue; without it, the tokenizer's beginning token alone
@@ -59,7 +62,8 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<()> {
     let mut sampler = Sampler::new(args.flags.sampling(args.temperature)?)?;
     let device = args.device.resolve()?;
-    let loaded = LoadedModel::load(&locate(&args.model)?, &device)?;
+    let model = locate(&args.model)?;
+    let loaded = with_bar(&model, |progress| LoadedModel::load_with(&model, &device, progress))?;
     let prompt_ids = loaded.prompt_ids(&args.prompt)?;
     if let Some(path) = &args.logits_out {
         write_logits(path, &prompt_ids, &loaded.logits(&prompt_ids)?)?;

@@ -5,6 +5,8 @@ mod cargo;
 mod command_line;
 #[path = "command_line/interrupt.rs"]
 mod interrupt;
+#[path = "command_line/loading.rs"]
+mod loading;
 #[path = "command_line/terminal.rs"]
 mod terminal;
 #[path = "command_line/training.rs"]
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use kernels_cubecl::describe;
 use tinyllama_infer::locate;
-use tinyllama_model::{ChatTemplate, ModelConfig, Tokenizer, weights};
+use tinyllama_model::{ChatTemplate, ModelConfig, Pretrained, Tokenizer, TokenizerError};
 use tinyllama_sft::{ChatSource, encode_chats, read_guanaco};
 use tinyllama_train::{
     FinalRecord, RunContext, RunFolder, TokenizerFiles, TrainConfig, Trainer, run,
@@ -24,6 +26,7 @@ use tinyllama_train::{
 
 use cargo::path_flag;
 use command_line::{exit_code, say};
+use loading::with_bar;
 use training::{RunFlags, say_next, say_trained};
 
 /// Fine-tune all weights of a model on openassistant-guanaco rows.
@@ -40,8 +43,8 @@ Examples:
     sft --model out/demo --data chats.jsonl --out out/demo-sft --lr 1e-4
     sft --data chats.jsonl --out out/demo-sft --resume")]
 struct Args {
-    /// Run folder, checkpoint, Hugging Face folder, or hub id to start from; a resumed run goes on
-    /// with the model in --out
+    /// Run folder, checkpoint, Hugging Face folder, .gguf file, llama2.c .bin, or hub id to start from;
+    /// blocks become f32. A resumed run goes on with the model in --out
     #[arg(long, value_name = "PATH", required_unless_present = "resume")]
     model: Option<String>,
 
@@ -119,9 +122,8 @@ fn sft(args: &Args) -> anyhow::Result<()> {
         (None, Some(model)) => locate(model)?,
         (None, None) => unreachable!("clap asks for --model or --resume"),
     };
-    // The small files first: their mistakes should not wait for gigabytes.
-    let tokenizer = Tokenizer::from_folder(&base)?;
-    let model_config = ModelConfig::from_file(&base.join("config.json"))?;
+    let Pretrained { config: model_config, tokenizer, tensors, .. } = Pretrained::open(&base)?;
+    let tokenizer = tokenizer.ok_or_else(|| TokenizerError::Missing { folder: base.clone() })?;
     let saved = checkpoint.as_ref().map(|checkpoint| &checkpoint.state.config);
     let config = args.config(saved, &model_config)?;
     say(format_args!("device      {}", describe(&device)));
@@ -133,8 +135,13 @@ fn sft(args: &Args) -> anyhow::Result<()> {
         Some(checkpoint) => {
             (Trainer::resume(config, source, checkpoint, &autodiff)?, checkpoint.state.wall_s)
         }
-        None => (Trainer::new(config, weights::load(&base, &autodiff)?, source)?, 0.0),
+        None => {
+            let model =
+                with_bar(&base, |progress| tensors.dense(&model_config, &autodiff, progress))?;
+            (Trainer::new(config, model, source)?, 0.0)
+        }
     };
+    drop(tensors);
     let mut monitor = RunFlags::monitor(metrics)?;
     let context = RunContext {
         folder: &folder,

@@ -127,14 +127,14 @@ mutation norm-eps-fixed "model integration" tinyllama-model/src/norm.rs \
     "eps is not that of config.json" \
     'self.weight.val(), self.eps)' \
     'self.weight.val(), 1e-5)'
-mutation gate-up-stored-swapped "integration" tinyllama-model/src/weights.rs \
+mutation gate-up-stored-swapped "integration" tinyllama-model/src/weights/layout.rs \
     "Hugging Face's gate is loaded as up" \
     '("mlp.gate_proj", f), ("mlp.up_proj", f)' \
     '("mlp.up_proj", f), ("mlp.gate_proj", f)'
-mutation bf16-read-as-f16 "model" tinyllama-model/src/weights.rs \
+mutation bf16-read-as-f16 "kernels model" kernels-cubecl/src/packed_linear/format/dequantize.rs \
     "weights stored in bfloat16 are read as IEEE halves" \
-    'bf16::from_le_bytes(pair)' \
-    'f16::from_le_bytes(pair)'
+    'out[0] = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);' \
+    'out[0] = from_f16(bytes);'
 mutation residual-init "model" tinyllama-model/src/model.rs \
     "projections into the residual stream start like all others" \
     'let residual_std = 1.0 / (d as f64).sqrt() / config.num_hidden_layers as f64;' \
@@ -382,8 +382,8 @@ mutation stop-token-ignored "infer" tinyllama-infer/src/generate.rs \
     'if stop.token_ids.contains(&u32::MAX) {'
 mutation foreign-prefix-kept "infer" tinyllama-infer/src/context.rs \
     "another prompt continues the cache of the one before" \
-    'let kept = common.min(ids.len() - 1);' \
-    'let kept = self.ids.len().max(common).min(ids.len() - 1);'
+    'let kept = common.min(most);' \
+    'let kept = self.ids.len().max(common).min(most);'
 mutation prefill-uncancelled "infer" tinyllama-infer/src/context.rs \
     "a long prompt is read to its end, whatever the cancel flag says" \
     'while goes_on(self.ids.len()) {' \

@@ -45,8 +45,8 @@ fn check_stories(path: &Path, assets: &Path, story: &str) {
     let (shape, expected) = &reference["run_c_logits"];
     let Pretrained { config, tensors, .. } = Pretrained::open(path).expect("a model");
     let models: [Box<dyn CausalLm>; 2] = [
-        Box::new(tensors.dense(&config, &device).expect("its weights")),
-        Box::new(tensors.packed(&config, &device).expect("its weights")),
+        Box::new(tensors.dense(&config, &device, |_, _| {}).expect("its weights")),
+        Box::new(tensors.packed(&config, &device, |_, _| {}).expect("its weights")),
     ];
     for model in models {
         let hidden = model.hidden(ids(&tokens[..shape[0]], [1, shape[0]], &device), None);
@@ -155,6 +155,9 @@ fn exports_carry_tokenizer_and_chat_template() {
     original.save_gguf(&file, KEEP).unwrap();
     let texts = ["Once upon a time, Tim’s  cat 日本 sat.", " x\n\ny", "", "<s>é"];
     let tokenizer = original.tokenizer.as_ref().unwrap();
+    // Whoever may read one file may read all.
+    let permissions = |file: &str| fs::metadata(copy.join(file)).unwrap().permissions();
+    assert_eq!(permissions("model.safetensors"), permissions("config.json"));
     for path in [copy, file] {
         let copy = Pretrained::open(&path).unwrap();
         assert_eq!(copy.chat_template.unwrap().source(), template);
@@ -182,7 +185,7 @@ fn pytorch_files_hold_what_torch_saved() {
     let formats: std::collections::HashSet<Format> =
         found.tensors.by_name.values().map(|tensor| tensor.format).collect();
     assert_eq!(formats.len(), 3, "f32, f16 and bf16");
-    let model = found.tensors.dense(&found.config, &Device::flex()).unwrap();
+    let model = found.tensors.dense(&found.config, &Device::flex(), |_, _| {}).unwrap();
     assert_eq!(model.embed_tokens.weight.val().cast(FloatDType::F32).dims(), [8, 4]);
 }
 

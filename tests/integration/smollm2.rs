@@ -3,15 +3,18 @@
 //! `scripts/get-smollm2.sh` fetches the file; the reference is an asset that a fresh clone lacks.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use serde_json::Value;
 use tinyllama_infer::{ChatSession, LoadedModel, Sampling};
 use tinyllama_model::{NoCache, PackedLinear, Pretrained, Residual, Rope, TinyLlama};
 
+use crate::examples::example;
 use crate::reference_logits::{assert_logits, assets, ids, read, to_vec};
 
 /// 30 layers in f32, summed in another order than PyTorch's, at logits of up to 30.
@@ -35,6 +38,14 @@ struct Reference {
 /// `None`, said once, where a file is absent.
 static REFERENCE: LazyLock<Option<Reference>> = LazyLock::new(|| {
     let assets = assets()?;
+    let gguf = GGUF.clone()?;
+    let json = fs::read_to_string(assets.join("reference/smollm2_135m_q4_1_reference.json"));
+    let json = serde_json::from_str(&json.expect("an asset")).expect("JSON");
+    Some(Reference { assets, gguf, json })
+});
+
+/// As above, for what needs the file alone.
+static GGUF: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
     let cached = cache.join("tinyllama/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -44,9 +55,7 @@ static REFERENCE: LazyLock<Option<Reference>> = LazyLock::new(|| {
         writeln!(io::stderr(), "skipped: {} is absent ({get})", gguf.display()).ok();
         return None;
     }
-    let json = fs::read_to_string(assets.join("reference/smollm2_135m_q4_1_reference.json"));
-    let json = serde_json::from_str(&json.expect("an asset")).expect("JSON");
-    Some(Reference { assets, gguf, json })
+    Some(gguf)
 });
 
 fn numbers(json: &Value) -> Vec<u32> {
@@ -80,7 +89,7 @@ fn every_layer_is_that_of_transformers() {
     let Some(reference) = &*REFERENCE else { return };
     let device = Device::flex();
     let Pretrained { config, tensors, .. } = Pretrained::open(&reference.gguf).unwrap();
-    let model: TinyLlama<PackedLinear> = tensors.packed(&config, &device).unwrap();
+    let model: TinyLlama<PackedLinear> = tensors.packed(&config, &device, |_, _| {}).unwrap();
     let expected = read(&reference.assets.join("reference/smollm2_135m_q4_1_logits.safetensors"));
     let (shape, states) = &expected["p0.hidden_states"];
     let [layers, length, width] = shape[..] else { panic!("three dimensions") };
@@ -178,4 +187,44 @@ fn check_copy(folder: &Path, reference: &Reference) {
         .expect("an answer");
     assert_eq!(answer.prompt_ids, numbers(&chat["prompt_ids"]));
     assert_eq!(answer.ids, numbers(&chat["greedy_ids"]));
+}
+
+/// A question of some 40 tokens.
+const QUESTION: &str = "I would like to bake a simple loaf of bread this weekend, but I only have flour, \
+                        water, salt and a little yeast at home. What should I do first, and how long \
+                        will it take?";
+
+/// What a user waits without wondering; it takes a fraction of that on two idle cores.
+const FIRST_TOKEN: Duration = Duration::from_secs(2);
+
+/// From the question to the first byte of the answer, in a chat that has loaded its model.
+fn first_token(gguf: &Path) -> Duration {
+    let mut chat = example("chat");
+    chat.arg("--model").arg(gguf).args(["--device", "cpu", "--temperature", "0"]);
+    chat.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = chat.spawn().expect("the example starts");
+    let mut said = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let is_ready = said.any(|line| line.expect("UTF-8").contains("/help lists the commands"));
+    assert!(is_ready, "the chat ended before its first question");
+    let mut keyboard = child.stdin.take().expect("it is piped");
+    let start = Instant::now();
+    writeln!(keyboard, "{QUESTION}").expect("it listens");
+    let mut first = [0];
+    child.stdout.take().expect("it is piped").read_exact(&mut first).expect("an answer");
+    let took = start.elapsed();
+    child.kill().ok();
+    child.wait().expect("it was started");
+    took
+}
+
+#[test]
+fn the_first_token_of_an_answer_comes_soon() {
+    let Some(gguf) = &*GGUF else { return };
+    let tokenizer = Pretrained::open(gguf).unwrap().tokenizer.expect("it is in the file");
+    let tokens = tokenizer.encode(QUESTION, false).unwrap().len();
+    assert!((35..=45).contains(&tokens), "{tokens} tokens");
+    // A busy machine may take the time away from one attempt, hardly from three.
+    let mut attempts = (0..3).map(|_| first_token(gguf));
+    let fastest = attempts.find(|took| *took < FIRST_TOKEN);
+    assert!(fastest.is_some(), "no token within {FIRST_TOKEN:?}, three times");
 }

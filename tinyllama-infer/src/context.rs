@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use tinyllama_model::weights::Tensors;
 use tinyllama_model::{CausalLm, KvCache, RopeScaling};
 
 use crate::error::InferError;
@@ -18,6 +19,8 @@ pub(crate) const PREFILL_CHUNK_TOKENS: usize = 256;
 #[derive(Debug)]
 pub struct Context<'a> {
     model: &'a dyn CausalLm,
+    /// What the model's numbers come from, to name the culprit where they are undefined.
+    tensors: Option<&'a Tensors>,
     device: Device,
     cache: KvCache,
     ids: Vec<u32>,
@@ -28,7 +31,12 @@ impl<'a> Context<'a> {
     pub fn new(model: &'a dyn CausalLm) -> Self {
         let device = model.device();
         let cache = KvCache::new(model.config(), 1, 0, &device);
-        Self { model, device, cache, ids: Vec::new() }
+        Self { model, tensors: None, device, cache, ids: Vec::new() }
+    }
+
+    /// As [`Context::new`]; errors name the tensor of `tensors` that undefined numbers come from.
+    pub(crate) fn with_tensors(model: &'a dyn CausalLm, tensors: Option<&'a Tensors>) -> Self {
+        Self { tensors, ..Self::new(model) }
     }
 
     /// Tokens the model can see at once: [`context_tokens`](tinyllama_model::ModelConfig::context_tokens).
@@ -143,8 +151,14 @@ impl<'a> Context<'a> {
         let logits = to_f32(self.model.logits(last));
         match logits.iter().all(|logit| logit.is_finite()) {
             true => Ok(logits),
-            false => Err(InferError::NotFinite { tokens: self.ids.len() }),
+            false => Err(self.not_finite()),
         }
+    }
+
+    /// The error for undefined numbers. Only now all weights are read.
+    pub(crate) fn not_finite(&self) -> InferError {
+        let culprit = self.tensors.and_then(|tensors| tensors.require_finite().err());
+        InferError::NotFinite { tokens: self.ids.len(), culprit: culprit.map(Box::new) }
     }
 
     /// Appends `new` in one forward pass: hidden states `[1, T, D]`.

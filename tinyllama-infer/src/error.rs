@@ -149,13 +149,13 @@ pub enum InferError {
         vocab_size: usize,
     },
     /// The model computed infinite or undefined logits.
-    #[error(
-        "the logits after {tokens} tokens are not finite; the weights are damaged or the training \
-         diverged"
-    )]
+    #[error("the logits after {tokens} tokens are not finite: {}", reason(.culprit))]
     NotFinite {
         /// Tokens read so far.
         tokens: usize,
+        /// The tensor that holds an infinite or undefined element, if that is why and the stored weights
+        /// are at hand: those of a [`LoadedModel`](crate::LoadedModel) on the CPU.
+        culprit: Option<Box<WeightsError>>,
     },
     /// The model on disk cannot be used.
     #[error(transparent)]
@@ -169,4 +169,11 @@ pub enum InferError {
     /// The chat template cannot be read or refuses a conversation.
     #[error(transparent)]
     Chat(#[from] ChatError),
+}
+
+fn reason(culprit: &Option<Box<WeightsError>>) -> String {
+    match culprit {
+        Some(culprit) => culprit.to_string(),
+        None => "the weights are damaged or the training diverged".to_owned(),
+    }
 }

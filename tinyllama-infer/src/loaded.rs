@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use kernels_cubecl::is_host;
+use tinyllama_model::weights::Tensors;
 use tinyllama_model::{CausalLm, ChatTemplate, Pretrained, Tokenizer, TokenizerError};
 
 use crate::context::{Context, ids_tensor, to_f32};
@@ -14,6 +15,8 @@ use crate::error::InferError;
 pub struct LoadedModel {
     /// The weights, on the device they were loaded to.
     pub model: Box<dyn CausalLm>,
+    /// The weights as they are stored, where the model computes with their bytes.
+    pub tensors: Option<Tensors>,
     /// Text to ids and back.
     pub tokenizer: Tokenizer,
     /// The model's own chat template; a pretrained model has none.
@@ -30,13 +33,27 @@ impl LoadedModel {
     /// # Errors
     /// A file is missing or damaged, or the files do not belong together.
     pub fn load(path: &Path, device: &Device) -> Result<Self, InferError> {
+        Self::load_with(path, device, |_, _| {})
+    }
+
+    /// As [`LoadedModel::load`]; `progress` hears after each tensor how many of how many bytes of weights
+    /// are loaded, in the end all of them.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::load`].
+    pub fn load_with(
+        path: &Path,
+        device: &Device,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Self, InferError> {
         let Pretrained { config, generation_config, tokenizer, chat_template, tensors } =
             Pretrained::open(path)?;
         let tokenizer =
             tokenizer.ok_or_else(|| TokenizerError::Missing { folder: path.to_owned() })?;
-        let model: Box<dyn CausalLm> = match is_host(device) {
-            true => Box::new(tensors.packed(&config, device)?),
-            false => Box::new(tensors.dense(&config, device)?),
+        let is_packed = is_host(device);
+        let model: Box<dyn CausalLm> = match is_packed {
+            true => Box::new(tensors.packed(&config, device, progress)?),
+            false => Box::new(tensors.dense(&config, device, progress)?),
         };
         let mut stop_token_ids: Vec<u32> = Vec::new();
         let all = (config.eos_token_ids().into_iter())
@@ -47,12 +64,13 @@ impl LoadedModel {
                 stop_token_ids.push(id);
             }
         }
-        Ok(Self { model, tokenizer, chat_template, stop_token_ids })
+        let tensors = is_packed.then_some(tensors);
+        Ok(Self { model, tensors, tokenizer, chat_template, stop_token_ids })
     }
 
     /// An empty text in front of the model.
     pub fn context(&self) -> Context<'_> {
-        Context::new(&*self.model)
+        Context::with_tensors(&*self.model, self.tensors.as_ref())
     }
 
     /// The ids of a text to continue: as the tokenizer writes them, or the beginning token alone

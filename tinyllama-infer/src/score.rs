@@ -65,7 +65,7 @@ impl Context<'_> {
         let log_probs = to_f32(activation::log_softmax(logits, 2).gather(2, targets));
         match log_probs.iter().all(|log_prob| log_prob.is_finite()) {
             true => score.log_probs.extend(log_probs.into_iter().map(f64::from)),
-            false => return Err(InferError::NotFinite { tokens: self.ids().len() }),
+            false => return Err(self.not_finite()),
         }
         Ok(())
     }

@@ -55,6 +55,7 @@ pub(crate) fn letters_model() -> LoadedModel {
     LoadedModel {
         model: Box::new(TinyLlama::init(&config, &Device::flex(), 1)),
         tokenizer: Tokenizer::from_json(letters_json().as_bytes()).unwrap(),
+        tensors: None,
         chat_template: None,
         stop_token_ids: vec![1],
     }

@@ -21,6 +21,7 @@ mod block;
 mod causal_lm;
 mod chat;
 mod config;
+pub mod disk;
 mod error;
 mod generation_config;
 pub mod gguf;

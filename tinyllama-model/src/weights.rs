@@ -10,6 +10,7 @@
 
 mod assemble;
 mod error;
+mod finite;
 pub(crate) mod gguf;
 mod layout;
 pub(crate) mod llama2c;
@@ -41,7 +42,7 @@ const IGNORED: [&str; 2] = ["rotary_emb.inv_freq", "position_ids"];
 /// Everything a damaged, incomplete or foreign folder can be: see [`WeightsError`].
 pub fn load(folder: &Path, device: &Device) -> Result<TinyLlama, WeightsError> {
     let config = ModelConfig::from_file(&folder.join("config.json"))?;
-    Tensors::from_folder(folder)?.dense(&config, device)
+    Tensors::from_folder(folder)?.dense(&config, device, |_, _| {})
 }
 
 /// Writes `config.json` and `model.safetensors` (f32) into `folder`, which must exist.

@@ -1,24 +1,10 @@
-//! Files that survive a power cut: bytes are forced to disk before the names that make them count.
+//! Locks, checksums and removals of the folders that this crate keeps.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-
-/// Forces a file's bytes to disk.
-pub(crate) fn sync(path: &Path) -> io::Result<()> {
-    // Windows syncs only what is open for writing.
-    File::options().write(true).open(path)?.sync_all()
-}
-
-/// Forces the names in a folder to disk: a file is there only when the folder that holds it says so.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(folder)?.sync_all(),
-        false => Ok(()),
-    }
-}
 
 /// Deletes a folder, which need not exist, with everything in it.
 pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {

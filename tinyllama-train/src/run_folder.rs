@@ -14,9 +14,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use tinyllama_model::disk::{sync, sync_folder};
+
 use crate::checkpoint::{self, Checkpoint, TokenizerFiles, is_complete};
 use crate::config::{Change, TrainConfig};
-use crate::disk::{remove_folder, sync, sync_folder, try_lock};
+use crate::disk::{remove_folder, try_lock};
 use crate::source::BatchSource;
 use crate::train_error::TrainError;
 use crate::trainer::Trainer;

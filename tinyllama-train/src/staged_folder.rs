@@ -7,10 +7,12 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use tinyllama_model::disk::{sync, sync_folder};
+
 use crate::corpus::sorted_entries;
 use crate::data_error::DataError;
 use crate::dataset::{DESCRIPTION_FILE, is_of_dataset};
-use crate::disk::{sync, sync_folder, try_lock};
+use crate::disk::try_lock;
 
 const STAGING: &str = ".partial";
 const LOCK_FILE: &str = ".lock";

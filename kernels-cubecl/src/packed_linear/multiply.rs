@@ -4,6 +4,9 @@
 //! f32 of some hundred elements at a time, which stay in its registers and first cache. For many rows of
 //! x it is bound by arithmetic: a panel of W is made f32 once and handed to the `gemm` crate.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use gemm::Parallelism;

@@ -176,7 +176,7 @@ fn of_a_conversion() {
     refuses(&mut convert(&fixture, "copy"), &["copy: exists already"]);
     refuses(convert(&fixture, "new").args(["--format", "gguf"]), &["name ends in .gguf"]);
     refuses(convert(&fixture, "new").args(["--quantize", "q8_0"]), &["--quantize", "safetensors"]);
-    refuses(&mut convert(&fixture, "copy.gguf/new"), &["cannot make --out", "copy.gguf/new"]);
+    refuses(&mut convert(&fixture, "copy.gguf/new"), &["copy.gguf/new", "directory"]);
 
     // 1e6 in the last norm: f16 ends at 65504.
     let weights = copy.join("model.safetensors");
@@ -209,4 +209,24 @@ fn of_a_conversion() {
     }
     fs::write(copy.join("chat_template.jinja"), "{% for %}").expect("a new file");
     refuses(&mut convert(&copy, "new"), &["chat_template.jinja: the chat template is not valid"]);
+}
+
+/// A disk that is full after 8 KiB: enough for the small files, not for the weights.
+#[cfg(unix)]
+#[test]
+fn of_a_conversion_that_ends_half_way() {
+    let scratch = tempfile::tempdir().expect("a temporary folder");
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tiny_llama");
+    fs::create_dir(scratch.path().join("empty")).expect("a new folder");
+    let entries = |folder: &Path| fs::read_dir(folder).expect("a folder").count();
+    for out in ["deep/copy", "empty", "copy.gguf"] {
+        let convert = example("convert");
+        let mut limited = Command::new("sh");
+        // Without the trap the signal of a file that grows too large would kill it.
+        limited.args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\""]);
+        limited.arg(convert.get_program()).arg("--model").arg(&fixture);
+        refuses(limited.arg("--out").arg(scratch.path().join(out)), &["too large"]);
+        assert_eq!(entries(scratch.path()), 1, "{out} left something");
+        assert_eq!(entries(&scratch.path().join("empty")), 0, "{out} left something");
+    }
 }

@@ -7,6 +7,7 @@ mod header;
 mod malformed;
 mod memory;
 mod metadata;
+mod properties;
 mod real_files;
 mod vocabulary;
 mod writer;

@@ -5,7 +5,7 @@ mod metadata_writer;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ pub(super) use self::metadata_writer::MetadataWriter;
 use super::error::{GgufError, shown};
 use super::tensor_info::{MAX_DIMENSIONS, type_code};
 use super::{DEFAULT_ALIGNMENT, MAGIC, VERSION};
+use crate::disk::{partial_beside, sync_folder};
 
 /// llama.cpp takes names shorter than 64 bytes.
 const MAX_NAME_BYTES: usize = 63;
@@ -130,12 +131,7 @@ struct Partial {
 
 impl Partial {
     fn create(wanted: &Path) -> io::Result<Self> {
-        let Some(name) = wanted.file_name() else {
-            return Err(io::Error::new(ErrorKind::InvalidInput, "the path names no file"));
-        };
-        let mut partial = name.to_owned();
-        partial.push(format!(".{}.partial", std::process::id()));
-        let path = wanted.with_file_name(partial);
+        let path = partial_beside(wanted)?;
         let file = File::create(&path)?;
         Ok(Self { path, file })
     }
@@ -150,7 +146,8 @@ impl Partial {
     fn finish(self, wanted: &Path) -> io::Result<()> {
         // Bytes are on disk before the name that makes them count.
         self.file.sync_all()?;
-        fs::rename(&self.path, wanted)
+        fs::rename(&self.path, wanted)?;
+        sync_folder(std::path::absolute(wanted)?.parent().unwrap_or(wanted))
     }
 }
 

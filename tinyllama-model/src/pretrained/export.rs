@@ -6,8 +6,12 @@ use kernels_cubecl::Format;
 
 use super::{Pretrained, PretrainedError};
 use crate::config::ModelConfig;
+use crate::disk::NewFolder;
 use crate::gguf::{self, Description, NewTensor};
-use crate::weights::{self, StoredTensor};
+use crate::weights::{self, StoredTensor, WeightsError};
+
+/// A folder without it is no model.
+const CONFIG_FILE: &str = "config.json";
 
 /// The formats of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,12 +25,14 @@ pub struct ExportFormat {
 }
 
 impl Pretrained {
-    /// Writes a folder in Hugging Face layout, which must exist: config.json, generation_config.json,
-    /// model.safetensors, and tokenizer files with the chat template where there is a tokenizer. Tensors
-    /// keep their bits where `dtype` is `None` and they are plain floats; blocks become f32.
+    /// Writes a folder in Hugging Face layout, which appears whole or not at all: config.json,
+    /// generation_config.json, model.safetensors, and tokenizer files with the chat template where there is
+    /// a tokenizer. Tensors keep their bits where `dtype` is `None` and they are plain floats; blocks become
+    /// f32.
     ///
     /// # Errors
-    /// A file cannot be written, the tensors do not fit the configuration, or elements do not fit `dtype`.
+    /// The folder exists and is not empty, a file cannot be written, the tensors do not fit the
+    /// configuration, or elements do not fit `dtype`.
     pub fn save_folder(&self, folder: &Path, dtype: Option<Format>) -> Result<(), PretrainedError> {
         let format = |tensor: &StoredTensor| dtype.unwrap_or_else(|| plain(tensor.format));
         let embedding = self.tensors.by_name.get("model.embed_tokens.weight");
@@ -36,13 +42,16 @@ impl Pretrained {
         };
         self.tensors.check(&config)?;
         self.tensors.check_conversion(|_, tensor| format(tensor))?;
-        config.save(&folder.join("config.json"))?;
-        self.generation_config.save(folder)?;
+        let io = |source| WeightsError::Io { path: folder.to_owned(), source };
+        let new = NewFolder::create(folder).map_err(io)?;
+        config.save(&new.path().join(CONFIG_FILE))?;
+        self.generation_config.save(new.path())?;
         if let Some(tokenizer) = &self.tokenizer {
             let template = self.chat_template.as_ref().map(|template| template.source());
-            tokenizer.save(folder, template)?;
+            tokenizer.save(new.path(), template)?;
         }
-        Ok(self.tensors.save(folder, format)?)
+        self.tensors.save(new.path(), format)?;
+        Ok(new.commit(CONFIG_FILE).map_err(io)?)
     }
 
     /// Writes a GGUF file. Norms are f32, as llama.cpp wants them; matrices keep their bits where

@@ -4,7 +4,7 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 use kernels_cubecl::{Format, PackedMatrix, PackedRows};
 
-use super::layout::{FINAL_NORM, Part, check, layer_norm_names, packed};
+use super::layout::{FINAL_NORM, Part, check, expected_tensors, layer_norm_names, packed};
 use super::{StoredTensor, Tensors, WeightsError};
 use crate::config::ModelConfig;
 use crate::linear::{Linear, Projection};
@@ -12,19 +12,26 @@ use crate::model::{Matrix, TinyLlama};
 use crate::packed::PackedLinear;
 
 impl Tensors {
-    /// The model in f32 on `device`, converted and sent one matrix at a time.
+    /// The model in f32 on `device`, converted and sent one matrix at a time. `progress` hears after each
+    /// tensor how many of how many stored bytes are there.
     ///
     /// # Errors
     /// A tensor is missing, has another shape than `config` says, has no place in a Llama, or holds
     /// an infinite or undefined element.
-    pub fn dense(&self, config: &ModelConfig, device: &Device) -> Result<TinyLlama, WeightsError> {
-        self.assemble(config, device, |matrix| {
+    pub fn dense(
+        &self,
+        config: &ModelConfig,
+        device: &Device,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<TinyLlama, WeightsError> {
+        self.assemble(config, device, progress, |matrix, done| {
             let parts = packed(config, matrix);
             let rows: usize = parts.iter().map(|part| part.rows).sum();
             let columns = parts[0].columns;
             let mut values = Vec::with_capacity(rows * columns);
             for part in &parts {
                 values.extend(self.values(&part.name)?);
+                done(&part.name);
             }
             let weight = Tensor::from_data(TensorData::new(values, [rows, columns]), device);
             Ok(Linear::new(weight))
@@ -33,7 +40,7 @@ impl Tensors {
 
     /// The model in the bytes of its files, computed on the host; its norms are on `device`. What is
     /// infinite or undefined in its matrices shows in the logits: to look for it here would read the
-    /// whole file.
+    /// whole file. `progress` as in [`Tensors::dense`].
     ///
     /// # Errors
     /// A tensor is missing, has another shape than `config` says, or has no place in a Llama.
@@ -41,12 +48,14 @@ impl Tensors {
         &self,
         config: &ModelConfig,
         device: &Device,
+        progress: impl FnMut(u64, u64),
     ) -> Result<TinyLlama<PackedLinear>, WeightsError> {
-        self.assemble(config, device, |matrix| {
+        self.assemble(config, device, progress, |matrix, done| {
             let parts = packed(config, matrix);
             let columns = parts[0].columns;
             let rows = |part: &Part| {
                 let tensor = &self.by_name[&part.name];
+                done(&part.name);
                 PackedRows { format: tensor.format, rows: part.rows, bytes: tensor.bytes.clone() }
             };
             let parts = parts.iter().map(rows).collect();
@@ -78,15 +87,24 @@ impl Tensors {
         &self,
         config: &ModelConfig,
         device: &Device,
-        matrix: impl FnMut(Matrix) -> Result<P, WeightsError>,
+        mut progress: impl FnMut(u64, u64),
+        mut matrix: impl FnMut(Matrix, &mut dyn FnMut(&str)) -> Result<P, WeightsError>,
     ) -> Result<TinyLlama<P>, WeightsError> {
         // Everything is checked before anything of the config's sizes is allocated.
         check(config, self)?;
-        let norm = |name: &str| -> Result<_, WeightsError> {
+        let bytes = |name: &str| self.by_name[name].bytes.len() as u64;
+        let total = expected_tensors(config).map(|(name, _)| bytes(&name)).sum();
+        let mut loaded = 0;
+        let mut done = |name: &str| {
+            loaded += bytes(name);
+            progress(loaded, total);
+        };
+        let mut model = TinyLlama::build(config, device, |which| matrix(which, &mut done))?;
+        let mut norm = |name: &str| -> Result<_, WeightsError> {
             let values = TensorData::new(self.values(name)?, [config.hidden_size]);
+            done(name);
             Ok(Param::from_tensor(Tensor::from_data(values, device)))
         };
-        let mut model = TinyLlama::build(config, device, matrix)?;
         for (index, layer) in model.layers.iter_mut().enumerate() {
             let [before, after] = layer_norm_names(index);
             layer.input_layernorm.weight = norm(&before)?;
@@ -101,9 +119,7 @@ impl Tensors {
         let values = self.by_name[name].to_f32();
         match values.iter().all(|value| value.is_finite()) {
             true => Ok(values),
-            false => {
-                Err(WeightsError::NotFinite { origin: self.origin.clone(), name: name.to_owned() })
-            }
+            false => Err(self.not_finite(name)),
         }
     }
 }

@@ -94,10 +94,10 @@ pub enum WeightsError {
         format: Format,
     },
     /// A tensor holds an infinite or undefined element.
-    #[error("{}: tensor `{name}` holds an infinite or undefined element; the weights are damaged or the training diverged", .origin.display())]
+    #[error("{}: tensor `{name}` holds an infinite or undefined element; the weights are damaged or the training diverged", .path.display())]
     NotFinite {
-        /// The file or folder.
-        origin: PathBuf,
+        /// The file, or what else the tensors come from.
+        path: PathBuf,
         /// Hugging Face's name of the tensor.
         name: String,
     },

@@ -1,5 +1,7 @@
 //! GGUF's names for the tensors of a Llama, and its order of the rows of q and k.
 
+use std::sync::Arc;
+
 use kernels_cubecl::Format;
 
 use super::layout::expected_tensors;
@@ -33,6 +35,7 @@ const OUTER: [(&str, &str); 3] = [
 /// order.
 pub(crate) fn read(gguf: &Gguf, config: &ModelConfig) -> Result<Tensors, WeightsError> {
     let mut tensors = Tensors::new(gguf.path());
+    let path = Arc::from(gguf.path());
     // Divisors of the rotary frequencies are part of the configuration.
     for info in gguf.tensors().iter().filter(|info| info.name != ROPE_FREQS) {
         let name = hugging_face_name(&info.name).unwrap_or_else(|| info.name.clone());
@@ -44,7 +47,7 @@ pub(crate) fn read(gguf: &Gguf, config: &ModelConfig) -> Result<Tensors, Weights
         if is_rotated(&name) && is_whole_heads(&tensor, config) {
             tensor.bytes = to_halves(&tensor.bytes, tensor.shape[0], config.head_dim());
         }
-        tensors.insert(gguf.path(), name, tensor)?;
+        tensors.insert(&path, name, tensor)?;
     }
     Ok(tensors)
 }

@@ -2,6 +2,7 @@
 //! 32-bit sizes, then all weights in f32, each kind for all layers at once.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kernels_cubecl::Format;
@@ -48,8 +49,11 @@ pub(crate) fn open(path: &Path) -> Result<(ModelConfig, Tensors), WeightsError> 
     let seq_len = config.max_position_embeddings;
     let (d, v, head_dim) = (config.hidden_size, config.vocab_size, config.head_dim());
 
-    let mut reader =
-        Reader { path, bytes: bytes.slice(HEADER_BYTES..), layers: config.num_hidden_layers };
+    let mut reader = Reader {
+        path: path.into(),
+        bytes: bytes.slice(HEADER_BYTES..),
+        layers: config.num_hidden_layers,
+    };
     let mut tensors = Tensors::new(path);
     let q = config.num_attention_heads * head_dim;
     let kv = config.num_key_value_heads * head_dim;
@@ -101,13 +105,13 @@ fn config(header: &[u8; HEADER_BYTES]) -> Result<ModelConfig, ConfigError> {
 }
 
 /// Takes tensor after tensor from the front of what is left of a file.
-struct Reader<'a> {
-    path: &'a Path,
+struct Reader {
+    path: Arc<Path>,
     bytes: Bytes,
     layers: usize,
 }
 
-impl Reader<'_> {
+impl Reader {
     fn one(
         &mut self,
         tensors: &mut Tensors,
@@ -116,7 +120,7 @@ impl Reader<'_> {
     ) -> Result<(), WeightsError> {
         let bytes = self.take(name, shape)?;
         let tensor = StoredTensor { shape: shape.to_vec(), format: Format::F32, bytes };
-        tensors.insert(self.path, name.to_owned(), tensor)
+        tensors.insert(&self.path, name.to_owned(), tensor)
     }
 
     /// A tensor of every layer; `head_dim` is given where rows are pairs side by side.
@@ -134,7 +138,7 @@ impl Reader<'_> {
                 bytes = to_halves(&bytes, shape[0], head_dim);
             }
             let tensor = StoredTensor { shape: shape.to_vec(), format: Format::F32, bytes };
-            tensors.insert(self.path, name, tensor)?;
+            tensors.insert(&self.path, name, tensor)?;
         }
         Ok(())
     }
@@ -144,7 +148,7 @@ impl Reader<'_> {
         match length.filter(|&length| length <= self.bytes.len()) {
             Some(length) => Ok(self.bytes.split_to(length)),
             None => Err(WeightsError::Damaged {
-                path: self.path.to_owned(),
+                path: self.path.to_path_buf(),
                 detail: format!(
                     "as a llama2.c checkpoint it ends before `{name}` {shape:?} is complete"
                 ),

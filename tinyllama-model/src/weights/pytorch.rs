@@ -1,6 +1,7 @@
 //! `pytorch_model.bin`, single or sharded, through burn-store's reader, which runs no pickled code.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn_store::pytorch_reader::{DType, PytorchReader};
 use kernels_cubecl::Format;
@@ -15,6 +16,7 @@ pub(super) const INDEX: &str = "pytorch_model.bin.index.json";
 pub(super) fn read(folder: &Path, files: &[PathBuf]) -> Result<Tensors, WeightsError> {
     let mut tensors = Tensors::new(folder);
     for path in files {
+        let file_path = Arc::from(&**path);
         let damaged = |detail: String| WeightsError::Damaged { path: path.clone(), detail };
         let reader = PytorchReader::new(path).map_err(|error| damaged(error.to_string()))?;
         for (name, tensor) in reader.into_tensors() {
@@ -32,7 +34,11 @@ pub(super) fn read(folder: &Path, files: &[PathBuf]) -> Result<Tensors, WeightsE
             };
             let shape = tensor.shape().to_vec();
             let bytes = tensor.read().map_err(|error| damaged(format!("`{name}`: {error}")))?;
-            tensors.insert(path, name, StoredTensor { shape, format, bytes: bytes.into() })?;
+            tensors.insert(
+                &file_path,
+                name,
+                StoredTensor { shape, format, bytes: bytes.into() },
+            )?;
         }
     }
     Ok(tensors)

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kernels_cubecl::Format;
@@ -20,6 +21,7 @@ pub(super) fn read(folder: &Path, files: &[PathBuf]) -> Result<Tensors, WeightsE
     let mut tensors = Tensors::new(folder);
     for path in files {
         let bytes = map_file(path)?;
+        let file_path = Arc::from(&**path);
         let file = SafeTensors::deserialize(&bytes).map_err(|error| WeightsError::Damaged {
             path: path.clone(),
             detail: error.to_string(),
@@ -39,7 +41,7 @@ pub(super) fn read(folder: &Path, files: &[PathBuf]) -> Result<Tensors, WeightsE
             };
             let shape = view.shape().to_vec();
             let tensor = StoredTensor { shape, format, bytes: bytes.slice_ref(view.data()) };
-            tensors.insert(path, name, tensor)?;
+            tensors.insert(&file_path, name, tensor)?;
         }
     }
     Ok(tensors)
@@ -77,8 +79,14 @@ pub(super) fn write(
         .map(|(name, tensor)| (name, Converted { tensor, format: format(tensor) }));
     // transformers refuses files that do not name their framework.
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    // The library puts a file in its place that its owner alone can read; all others are read by whom the
+    // system lets.
+    let io = |source| WeightsError::Io { path: path.clone(), source };
+    let permissions =
+        File::create(&path).and_then(|file| file.metadata()).map_err(io)?.permissions();
     safetensors::serialize_to_file(views, Some(metadata), &path)
-        .map_err(|error| WeightsError::Io { path, source: std::io::Error::other(error) })
+        .map_err(|error| io(std::io::Error::other(error)))?;
+    fs::set_permissions(&path, permissions).map_err(io)
 }
 
 /// A tensor that is converted when it is written.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kernels_cubecl::Format;
@@ -36,7 +37,10 @@ impl StoredTensor {
     /// All elements.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.shape.iter().product()];
-        let columns = self.columns().max(1);
+        if values.is_empty() {
+            return values;
+        }
+        let columns = self.columns();
         let row_bytes = self.format.row_bytes(columns).expect("whole rows, checked when read");
         (values.par_chunks_mut(columns).zip(self.bytes.par_chunks(row_bytes)))
             .for_each(|(values, row)| self.format.dequantize(row, values));
@@ -59,26 +63,36 @@ pub struct Tensors {
     pub origin: PathBuf,
     /// By Hugging Face's name, as `model.layers.0.mlp.up_proj.weight`.
     pub by_name: BTreeMap<String, StoredTensor>,
+    /// The file of each tensor, where it is not `origin`; for messages.
+    files: BTreeMap<String, Arc<Path>>,
 }
 
 impl Tensors {
     /// None yet.
     pub(crate) fn new(origin: &Path) -> Self {
-        Self { origin: origin.to_owned(), by_name: BTreeMap::new() }
+        Self { origin: origin.to_owned(), by_name: BTreeMap::new(), files: BTreeMap::new() }
+    }
+
+    /// The file that holds a tensor, or else what all of them come from.
+    pub fn file_of(&self, name: &str) -> &Path {
+        self.files.get(name).map_or(&self.origin, |file| file)
     }
 
     /// Adds a tensor of `path`, whose byte count is checked against its shape.
     pub(crate) fn insert(
         &mut self,
-        path: &Path,
+        path: &Arc<Path>,
         name: String,
         tensor: StoredTensor,
     ) -> Result<(), WeightsError> {
-        let damaged = |detail| Err(WeightsError::Damaged { path: path.to_owned(), detail });
+        let damaged = |detail| Err(WeightsError::Damaged { path: path.to_path_buf(), detail });
         let StoredTensor { shape, format, bytes } = &tensor;
         if tensor.expected_bytes() != Some(bytes.len()) {
             let found = bytes.len();
             return damaged(format!("`{name}` {shape:?} in {format} cannot have {found} bytes"));
+        }
+        if **path != *self.origin {
+            self.files.insert(name.clone(), path.clone());
         }
         match self.by_name.insert(name.clone(), tensor) {
             Some(_) => damaged(format!("holds a second `{name}`")),

@@ -1,5 +1,7 @@
 //! Storage formats against values known from their bits, and folders that promise what they do not hold.
 
+mod properties;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -103,6 +105,10 @@ fn shards_are_one_model() {
         flat.buffers().iter().cloned().map(values).collect()
     };
     assert_eq!(buffers(&sharded), buffers(&single));
+    let tensors = Tensors::from_folder(folder.path()).unwrap();
+    for (name, shard) in &weight_map {
+        assert_eq!(tensors.file_of(name), folder.path().join(shard), "{name}");
+    }
 
     fs::remove_file(folder.path().join("2.safetensors")).unwrap();
     assert!(refused(folder.path()).contains("2.safetensors"));

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use crate::disk::{sha256, sync, sync_folder};
+use tinyllama_model::disk::{sync, sync_folder};
+
+use crate::disk::sha256;
 use crate::train_error::TrainError;
 
 /// File name of the marker; `sha256sum -c DONE` reads it.

@@ -1,6 +1,8 @@
 use std::path::Path;
 
 use half::f16;
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use safetensors::SafeTensors;
 
 use super::Format;
@@ -154,6 +156,60 @@ fn what_a_format_holds_stays_finite() {
             format.dequantize(&format.quantize(&values), &mut back);
             let is_finite = back.iter().all(|value| value.is_finite());
             assert_eq!(format.holds(magnitude), is_finite, "{magnitude} in {format}: {back:?}");
+        }
+    }
+}
+
+/// The largest error of x in a block whose furthest element is `furthest`: half of the step between the
+/// numbers that the format has there.
+fn half_a_step(format: Format, x: f32, furthest: f32) -> f32 {
+    // Of 2.0^exponent, in the middle of the numbers with so many bits behind the first one.
+    let float = |bits: i32, least: i32| {
+        let exponent = x.abs().log2().floor().max(least as f32);
+        (exponent - bits as f32 - 1.0).exp2()
+    };
+    // The step of a block is itself an f16, and an error of it counts as often as there are steps.
+    let block = |steps: f32, codes: f32| {
+        let step = furthest.abs() / steps;
+        let rounding = (step / 2048.0).max((-25f32).exp2());
+        // Sums and products on the way round, too.
+        step * (codes + 1e-5) + steps * rounding
+    };
+    match format {
+        Format::F32 => 0.0,
+        Format::F16 => float(10, -14),
+        Format::Bf16 => float(7, -126),
+        Format::Q8_0 => block(127.0, 0.5),
+        // The code 8, beyond the last one, is missing on the side that is not the furthest element's.
+        Format::Q4_0 if x * furthest < 0.0 && x.abs() > furthest.abs() * (7.5 / 8.0) => {
+            block(8.0, 1.0)
+        }
+        Format::Q4_0 => block(8.0, 0.5),
+        _ => panic!("{format} is not written"),
+    }
+}
+
+fn config() -> ProptestConfig {
+    // The same cases in every run, and no file beside the sources.
+    let (rng_seed, failure_persistence) = (RngSeed::Fixed(1), None);
+    ProptestConfig { cases: 512, rng_seed, failure_persistence, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn writing_errs_by_half_a_step(
+        exponent in -24f32..11.0,
+        fractions in prop::collection::vec(-1f32..=1.0, 32),
+    ) {
+        let values: Vec<f32> = fractions.iter().map(|x| x * exponent.exp2()).collect();
+        let furthest = values.iter().fold(0f32, |a, &b| if b.abs() > a.abs() { b } else { a });
+        for format in Format::ALL.into_iter().filter(|format| format.can_quantize()) {
+            for (read, &x) in round_trip(format, &values).into_iter().zip(&values) {
+                let error = half_a_step(format, x, furthest);
+                prop_assert!((read - x).abs() <= error, "{format}: {read} for {x}, {error}");
+            }
         }
     }
 }
