@@ -155,7 +155,7 @@ pub trait KernelBackward: KernelBackend {
     ) -> FloatTensor<Self>;
 
     /// dy `[R, D]` summed over equal ids `[R]` → `[V, D]`; the order of the sum is that of the rows.
-    #[fusion(dtype = dy, shape = [vocab_size, dy[1]].into())]
+    #[fusion(dtype = dy, shape = [*vocab_size, dy[1]].into())]
     fn token_embedding_backward(
         ids: IntTensor<Self>,
         dy: FloatTensor<Self>,

@@ -3,7 +3,6 @@
 use burn::backend::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
-use cubecl::num_traits::One as _;
 use cubecl::prelude::*;
 
 use crate::cube::{RowUnits, elem, empty, reads, row_plan, row_sum, statistics_elem};

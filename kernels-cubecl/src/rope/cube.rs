@@ -91,7 +91,10 @@ fn rope_kernel<F: Float, A: Float, C: Float, I: Int, N: Size>(
             let in_half = at % sizes.half;
             let head = at / sizes.half % sizes.rotated;
             let token = at / comptime!(sizes.half * sizes.rotated);
-            let sequence = if comptime!(sizes.offset_each) { token / length } else { 0usize };
+            let mut sequence = 0usize.runtime();
+            if comptime!(sizes.offset_each) {
+                sequence = token / length;
+            }
             let position = usize::cast_from(offsets[sequence]) + token % length;
             let cos = Vector::<A, N>::cast_from(cos[position * sizes.half + in_half]);
             let mut sin = Vector::<A, N>::cast_from(sin[position * sizes.half + in_half]);

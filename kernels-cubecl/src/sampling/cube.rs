@@ -164,11 +164,14 @@ fn sample_kernel<F: Float>(
         for unit in 0..units {
             total += masses[unit];
         }
-        let target = if comptime!(steps.greedy) { 0.0f32 } else { uniform[own] * total };
+        let mut target = 0.0f32.runtime();
+        if comptime!(!steps.greedy) {
+            target = uniform[own] * total;
+        }
         // The unit whose ids hold the target, then the id: the last one kept, if roundings leave none.
-        let mut before = 0.0f32;
-        let mut holder = units;
-        let mut last = 0usize;
+        let mut before = 0.0f32.runtime();
+        let mut holder = units.runtime();
+        let mut last = 0usize.runtime();
         for unit in 0..units {
             if holder == units {
                 if masses[unit] > 0.0 {
@@ -187,7 +190,7 @@ fn sample_kernel<F: Float>(
         let start = holder * per_unit;
         let end = (start + per_unit).min(vocab_size);
         let mut chosen = start;
-        let mut found = false;
+        let mut found = false.runtime();
         for id in start..end {
             let logit = f32::cast_from(logits[first + id]);
             if !found && ordered(logit) >= threshold {
