@@ -58,3 +58,9 @@ pub(crate) fn cube_count(client: &Client, count: usize) -> CubeCount {
     let y = count.div_ceil(most).max(1);
     CubeCount::Static(count.div_ceil(y).max(1) as u32, y as u32, 1)
 }
+
+/// Whether units of a cube can meet in shared memory. SwiftShader, the Vulkan of machines without a GPU,
+/// leaves it unwritten in CubeCL's SPIR-V and only warns: there a row has the units of one plane, or one.
+pub(crate) fn shares_memory(client: &Client) -> bool {
+    !client.properties().identity.name.contains("SwiftShader")
+}

@@ -15,7 +15,7 @@ use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::launch::{cube_count, vector_width};
+use super::launch::{cube_count, shares_memory, vector_width};
 use super::reduce::RowUnits;
 
 /// How a memory-bound kernel is cut. What a device cannot do is reduced to what it can.
@@ -32,7 +32,7 @@ pub struct Plan {
 }
 
 /// The kernels that have a plan, with what serves an unknown device.
-const DEFAULTS: [(&str, Plan); 11] = [
+const DEFAULTS: [(&str, Plan); 12] = [
     ("rms_norm", plan(256, 16, 1)),
     ("add_rms_norm", plan(256, 16, 1)),
     ("rms_norm_backward", plan(256, 16, 4)),
@@ -44,6 +44,7 @@ const DEFAULTS: [(&str, Plan); 11] = [
     ("embedding", plan(256, 16, 1)),
     ("adamw", plan(256, 16, 1)),
     ("squared_norm", plan(256, 16, 4)),
+    ("sample", plan(1024, 4, 1)),
 ];
 
 const fn plan(units: u32, vector_bytes: u32, repeat: u32) -> Plan {
@@ -229,13 +230,14 @@ pub(crate) fn row_plan(
 ) -> RowPlan {
     let Plan { units, vector_bytes, repeat } = look_up(client, kernel);
     let vector = vector_width(client, dtype, vector_bytes, width);
-    let most = most_units(client);
+    let plane = plane(client);
+    let most = if shares_memory(client) { most_units(client) } else { plane.max(1) };
     // A row of few vectors needs few units; the rest of the cube takes other rows.
     let needed = (width / vector).max(1).next_power_of_two().min(1 << 10) as u32;
-    let row_units = units.min(needed).min(most);
+    let row_units = if shares_memory(client) { units.min(needed).min(most) } else { most };
     let wanted = if rows_per_cube { repeat.max(units / row_units) } else { 1 };
-    let rows = wanted.min(most / row_units).max(1);
-    RowPlan { vector, row: RowUnits { units: row_units, rows, plane: plane(client) }, repeat }
+    let rows = wanted.min(most_units(client) / row_units).max(1);
+    RowPlan { vector, row: RowUnits { units: row_units, rows, plane }, repeat }
 }
 
 /// A kernel over single vectors, cut for this call.
@@ -267,7 +269,7 @@ pub(crate) fn unit_plan(client: &Client, kernel: &str, dtype: DType, width: usiz
 }
 
 /// Units of a cube, a power of two; CubeCL's CPU runtime has one per core.
-fn most_units(client: &Client) -> u32 {
+pub(crate) fn most_units(client: &Client) -> u32 {
     let hardware = &client.properties().hardware;
     1 << hardware.max_units_per_cube.min(hardware.max_cube_dim.0).max(1).ilog2()
 }
@@ -307,7 +309,7 @@ mod tests {
     fn nonsense_is_named() {
         let parse = |text| PlanFile::parse(text, Path::new("some.toml")).unwrap_err().to_string();
         let of = |kernel: &str, units: u32, bytes: u32, repeat: u32| {
-            parse_text(kernel, units, bytes, repeat)
+            format!("[gpu.{kernel}]\nunits = {units}\nvector_bytes = {bytes}\nrepeat = {repeat}\n")
         };
         assert!(parse("[gpu.rope]\nunits = 3").contains("some.toml"));
         for (text, expected) in [
@@ -319,9 +321,5 @@ mod tests {
             let error = parse(&text);
             assert!(error.contains(expected), "{error}");
         }
-    }
-
-    fn parse_text(kernel: &str, units: u32, bytes: u32, repeat: u32) -> String {
-        format!("[gpu.{kernel}]\nunits = {units}\nvector_bytes = {bytes}\nrepeat = {repeat}\n")
     }
 }

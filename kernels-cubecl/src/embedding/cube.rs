@@ -1,5 +1,5 @@
-//! The embedding as CubeCL kernels. Backward, one cube per row of the table walks over all ids and adds
-//! the rows that are its own in their order; rows of the table that no id names are found by counting.
+//! The embedding as CubeCL kernels. Backward, one cube per row of the table walks over the ids, until it has
+//! found as many of its own as counting found, and adds their rows in their order.
 
 use burn::backend::TensorMetadata;
 use burn::tensor::DType;
@@ -7,7 +7,20 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::cube::{UnitPlan, cube_count, elem, empty, reads, statistics_elem, unit_plan};
+use crate::cube::{
+    UnitPlan, cube_count, elem, empty, reads, shares_memory, statistics_elem, unit_plan,
+};
+
+/// How a cube walks over the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Walk {
+    /// Units of the cube.
+    units: u32,
+    /// Neighbouring ids that a unit looks at in one step.
+    per_unit: u32,
+    /// Whether units share what they find; else each looks at every id.
+    shared: bool,
+}
 
 /// weight `[V, D]`, ids `[R]` → `[R, D]`.
 pub(crate) fn forward(weight: CubeTensor, ids: CubeTensor) -> CubeTensor {
@@ -69,6 +82,7 @@ pub(crate) fn backward(ids: CubeTensor, dy: CubeTensor, vocab_size: usize) -> Cu
     let (client, dtype) = (dy.client.clone(), dy.dtype);
     let dweight = empty(&dy, [vocab_size, width], dtype);
     let UnitPlan { vector, units, .. } = unit_plan(&client, "embedding", dtype, width);
+    let walk = Walk { units, per_unit: 4, shared: shares_memory(&client) && units > 1 };
     let counts = empty(&dy, [vocab_size], DType::U32);
     // SAFETY: `at` is compared with the number of counts and of ids, ids are below V.
     unsafe {
@@ -103,7 +117,7 @@ pub(crate) fn backward(ids: CubeTensor, dy: CubeTensor, vocab_size: usize) -> Cu
             rows,
             vocab_size,
             width / vector,
-            units,
+            walk,
             [elem(dtype), statistics_elem(dtype), elem(ids.dtype)],
         );
     }
@@ -138,47 +152,93 @@ fn embedding_backward_kernel<F: Float, A: Float, I: Int, N: Size>(
     rows: usize,
     vocab_size: usize,
     #[comptime] per_row: usize,
-    #[comptime] units: u32,
+    #[comptime] walk: Walk,
     #[define(F, A, I)] _dtypes: [ElemType; 3],
 ) {
-    let units = comptime!(units as usize);
+    let units = comptime!(walk.units as usize);
+    let per_unit = comptime!(walk.per_unit as usize);
+    let columns = comptime!(per_row.div_ceil(walk.units as usize));
     let id = CUBE_POS.min(vocab_size - 1);
-    let mut of_block = Shared::<[u32]>::new_slice(units);
-    let mut sums = Array::<Vector<A, N>>::new(comptime!(per_row.div_ceil(units)));
+    let mut sums = Array::<Vector<A, N>>::new(columns);
     #[unroll]
-    for i in 0..comptime!(per_row.div_ceil(units)) {
+    for i in 0..columns {
         sums[i] = Vector::zeroed();
     }
     // The count is the same for all units of a cube, so that they reach the barriers together.
     let mut left = counts[id];
     let mut start = 0usize;
-    while left > 0 {
-        let own = start + UNIT_POS as usize;
-        of_block[UNIT_POS as usize] =
-            u32::cast_from(own < rows && usize::cast_from(ids[own.min(rows - 1)]) == id);
-        sync_cube();
-        for other in 0..units {
-            if of_block[other] == 1 {
-                left -= 1;
-                #[unroll]
-                for i in 0..comptime!(per_row.div_ceil(units)) {
-                    let column = i * units + UNIT_POS as usize;
-                    if column < per_row {
-                        sums[i] += Vector::cast_from(dy[(start + other) * per_row + column]);
-                    }
+    if comptime!(walk.shared) {
+        let mut found = Shared::<[u32]>::new_slice(units);
+        let any = Shared::<[Atomic<u32>]>::new_slice(1usize);
+        while left > 0 {
+            if UNIT_POS == 0 {
+                any[0].store(0u32);
+            }
+            let own = start + UNIT_POS as usize * per_unit;
+            let mut of_unit = 0u32;
+            #[unroll]
+            for i in 0..per_unit {
+                if own + i < rows && usize::cast_from(ids[(own + i).min(rows - 1)]) == id {
+                    of_unit += 1;
                 }
             }
+            found[UNIT_POS as usize] = of_unit;
+            sync_cube();
+            if of_unit > 0 {
+                any[0].fetch_add(of_unit);
+            }
+            sync_cube();
+            let mut of_block = any[0].load();
+            left -= of_block;
+            let mut unit = 0usize;
+            while of_block > 0 {
+                if found[unit] > 0 {
+                    of_block -= found[unit];
+                    for i in 0..per_unit {
+                        let row = start + unit * per_unit + i;
+                        if row < rows && usize::cast_from(ids[row.min(rows - 1)]) == id {
+                            add_row::<F, A, N>(dy, &mut sums, row, per_row, walk);
+                        }
+                    }
+                }
+                unit += 1;
+            }
+            sync_cube();
+            start += units * per_unit;
         }
-        sync_cube();
-        start += units;
+    } else {
+        while left > 0 {
+            if usize::cast_from(ids[start]) == id {
+                left -= 1;
+                add_row::<F, A, N>(dy, &mut sums, start, per_row, walk);
+            }
+            start += 1;
+        }
     }
     if CUBE_POS < vocab_size {
         #[unroll]
-        for i in 0..comptime!(per_row.div_ceil(units)) {
+        for i in 0..columns {
             let column = i * units + UNIT_POS as usize;
             if column < per_row {
                 dweight[id * per_row + column] = Vector::cast_from(sums[i]);
             }
+        }
+    }
+}
+
+#[cube]
+fn add_row<F: Float, A: Float, N: Size>(
+    dy: &[Vector<F, N>],
+    sums: &mut Array<Vector<A, N>>,
+    row: usize,
+    #[comptime] per_row: usize,
+    #[comptime] walk: Walk,
+) {
+    #[unroll]
+    for i in 0..comptime!(per_row.div_ceil(walk.units as usize)) {
+        let column = i * comptime!(walk.units as usize) + UNIT_POS as usize;
+        if column < per_row {
+            sums[i] += Vector::cast_from(dy[row * per_row + column]);
         }
     }
 }

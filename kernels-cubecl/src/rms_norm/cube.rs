@@ -5,7 +5,9 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
-use crate::cube::{RowUnits, elem, empty, reads, row_plan, row_sum, statistics_elem};
+use crate::cube::{
+    RowUnits, elem, empty, most_units, reads, row_plan, row_sum, shares_memory, statistics_elem,
+};
 use crate::precision::statistics_dtype;
 
 /// A row is kept in registers up to this many elements per unit, else read twice.
@@ -276,16 +278,21 @@ pub(crate) fn backward(
             keep,
             dtypes,
         );
-        let units = plan.row.units;
+        // Few columns: the sum of one is shared by several units, as many as the device lets meet.
+        let most = if shares_memory(&client) { most_units(&client) } else { 1 };
+        let columns = most.min(32);
+        let slices = (most / columns).min(32);
         sum_over_cubes_kernel::launch_unchecked(
             &client,
-            CubeCount::Static(width.div_ceil(units as usize) as u32, 1, 1),
-            CubeDim::new_1d(units),
+            CubeCount::Static(width.div_ceil(columns as usize) as u32, 1, 1),
+            CubeDim::new_2d(columns, slices),
             partial.required_address_type(),
             partial.into_buffer_arg(),
             dweight.clone().into_buffer_arg(),
             cubes,
             width,
+            columns,
+            slices,
             [dtypes[1], dtypes[2]],
         );
     }
@@ -370,14 +377,31 @@ fn sum_over_cubes_kernel<A: Float, W: Float>(
     dweight: &mut [W],
     cubes: usize,
     #[comptime] width: usize,
+    #[comptime] columns: u32,
+    #[comptime] slices: u32,
     #[define(A, W)] _dtypes: [ElemType; 2],
 ) {
-    let column = ABSOLUTE_POS;
+    let column = CUBE_POS * comptime!(columns as usize) + UNIT_POS_X as usize;
+    let mut sum = A::from_int(0);
     if column < width {
-        let mut sum = A::zero();
-        for cube in 0..cubes {
+        let mut cube = UNIT_POS_Y as usize;
+        while cube < cubes {
             sum += partial[cube * width + column];
+            cube += comptime!(slices as usize);
         }
+    }
+    if comptime!(slices > 1) {
+        let mut sums = Shared::<[A]>::new_slice(comptime!((columns * slices) as usize));
+        sums[UNIT_POS as usize] = sum;
+        sync_cube();
+        if UNIT_POS_Y == 0 {
+            #[unroll]
+            for slice in 1..comptime!(slices as usize) {
+                sum += sums[slice * comptime!(columns as usize) + UNIT_POS_X as usize];
+            }
+        }
+    }
+    if UNIT_POS_Y == 0 && column < width {
         dweight[column] = W::cast_from(sum);
     }
 }

@@ -12,7 +12,9 @@ use cubecl::ir::ElemType;
 use cubecl::prelude::*;
 
 use super::SamplingOptions;
-use crate::cube::{RowUnits, cube_count, elem, empty, reads, row_max, row_plan, row_sum};
+use crate::cube::{
+    RowUnits, cube_count, elem, empty, reads, row_max, row_plan, row_sum, shares_memory,
+};
 use crate::precision::to_dtype;
 
 /// What the options switch on.
@@ -21,6 +23,17 @@ struct Steps {
     greedy: bool,
     top_k: bool,
     top_p: bool,
+}
+
+/// Logits of a unit that stay in registers; more are read again for each bit.
+const MOST_KEPT: usize = 40;
+
+/// How the units of a row share its logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Walk {
+    vocab_size: usize,
+    per_unit: usize,
+    keep: bool,
 }
 
 /// logits `[B, V]`, uniform `[B]` → ids `[B]`.
@@ -43,7 +56,12 @@ pub(crate) fn sample(
         top_k: top_k > 0 && top_k < vocab_size,
         top_p: top_p < 1.0,
     };
-    let row = row_plan(&client, "cross_entropy", logits.dtype, vocab_size, false).row;
+    let mut row = row_plan(&client, "sample", logits.dtype, vocab_size, false).row;
+    if !shares_memory(&client) {
+        row.units = 1;
+    }
+    let per_unit = vocab_size.div_ceil(row.units as usize);
+    let walk = Walk { vocab_size, per_unit, keep: per_unit <= MOST_KEPT };
     let inverse = if steps.greedy { 1.0 } else { (1.0 / temperature) as f32 };
     let dtype = elem(logits.dtype);
     // SAFETY: one cube per row, ids compared with V.
@@ -60,8 +78,8 @@ pub(crate) fn sample(
             top_k as f32,
             top_p as f32,
             rows,
-            vocab_size,
             RowUnits { rows: 1, ..row },
+            walk,
             steps,
             dtype,
         );
@@ -76,6 +94,59 @@ fn ordered(value: f32) -> u32 {
     if bits >> 31 == 1 { !bits } else { bits | (1u32 << 31) }
 }
 
+/// The value of [`ordered`] bits.
+#[cube]
+fn value_of(key: u32) -> f32 {
+    f32::reinterpret(if key >> 31 == 1 { key & 0x7fff_ffffu32 } else { !key })
+}
+
+/// The key of the i-th logit of this unit; 0, below all keys, past the last logit.
+#[cube]
+fn key_at<F: Float>(
+    logits: &[F],
+    first: usize,
+    i: usize,
+    #[comptime] row: RowUnits,
+    #[comptime] walk: Walk,
+) -> u32 {
+    let id = i * comptime!(row.units as usize) + UNIT_POS as usize;
+    let mut key = 0u32.runtime();
+    if id < walk.vocab_size {
+        key = ordered(f32::cast_from(logits[first + id]));
+    }
+    key
+}
+
+/// Number of logits, or with `weigh` sum of their weights, whose key is at least `threshold`: of the
+/// whole row, the same in every unit.
+#[cube]
+fn at_least<F: Float>(
+    logits: &[F],
+    keys: &Array<u32>,
+    first: usize,
+    threshold: u32,
+    max: f32,
+    inverse_temperature: f32,
+    #[comptime] weigh: bool,
+    #[comptime] row: RowUnits,
+    #[comptime] walk: Walk,
+) -> f32 {
+    let mut sum = 0.0f32.runtime();
+    #[unroll(walk.keep)]
+    for i in 0..walk.per_unit {
+        let key =
+            if comptime!(walk.keep) { keys[i] } else { key_at::<F>(logits, first, i, row, walk) };
+        if key >= threshold && key > 0 {
+            if comptime!(weigh) {
+                sum += ((value_of(key) - max) * inverse_temperature).exp();
+            } else {
+                sum += 1.0f32;
+            }
+        }
+    }
+    row_sum::<f32>(sum, row)
+}
+
 #[cube(launch_unchecked, address_type = "dynamic")]
 fn sample_kernel<F: Float>(
     logits: &[F],
@@ -85,119 +156,172 @@ fn sample_kernel<F: Float>(
     top_k: f32,
     top_p: f32,
     rows: usize,
-    vocab_size: usize,
     #[comptime] row: RowUnits,
+    #[comptime] walk: Walk,
     #[comptime] steps: Steps,
     #[define(F)] _dtype: ElemType,
 ) {
-    let units = comptime!(row.units as usize);
     let own = CUBE_POS.min(rows - 1);
-    let first = own * vocab_size;
-    // Each unit owns neighbouring ids, so that sums over units in order are sums over ids in order.
-    let per_unit = vocab_size.div_ceil(units);
-    let start = (UNIT_POS as usize * per_unit).min(vocab_size);
-    let end = (start + per_unit).min(vocab_size);
-
+    let first = own * walk.vocab_size;
+    let mut keys = Array::<u32>::new(comptime!(if walk.keep { walk.per_unit } else { 1 }));
     let mut max = f32::min_value();
-    for id in start..end {
-        max = max.max(f32::cast_from(logits[first + id]));
+    #[unroll(walk.keep)]
+    for i in 0..walk.per_unit {
+        let key = key_at::<F>(logits, first, i, row, walk);
+        if comptime!(walk.keep) {
+            keys[i] = key;
+        }
+        if key > 0 {
+            max = max.max(value_of(key));
+        }
     }
     let max = row_max::<f32>(max, row);
 
-    let mut threshold = 0u32;
+    // The largest key that keeps enough, from its highest bit down.
+    let mut threshold = 0u32.runtime();
     if comptime!(steps.top_k) {
         for bit in 0..32u32 {
             let higher = threshold | (1u32 << (31 - bit));
-            let mut count = 0.0f32;
-            for id in start..end {
-                if ordered(f32::cast_from(logits[first + id])) >= higher {
-                    count += 1.0;
-                }
-            }
-            if row_sum::<f32>(count, row) >= top_k {
+            let count = at_least::<F>(
+                logits,
+                &keys,
+                first,
+                higher,
+                max,
+                inverse_temperature,
+                false,
+                row,
+                walk,
+            );
+            if count >= top_k {
                 threshold = higher;
             }
         }
     }
     if comptime!(steps.top_p) {
-        let kept = threshold;
-        let mut mass = 0.0f32;
-        for id in start..end {
-            let logit = f32::cast_from(logits[first + id]);
-            if ordered(logit) >= kept {
-                mass += ((logit - max) * inverse_temperature).exp();
-            }
-        }
-        let wanted = top_p * row_sum::<f32>(mass, row);
-        let mut found = 0u32;
+        let kept = at_least::<F>(
+            logits,
+            &keys,
+            first,
+            threshold,
+            max,
+            inverse_temperature,
+            true,
+            row,
+            walk,
+        );
+        let mut found = 0u32.runtime();
         for bit in 0..32u32 {
             let higher = found | (1u32 << (31 - bit));
-            let mut mass = 0.0f32;
-            for id in start..end {
-                let logit = f32::cast_from(logits[first + id]);
-                if ordered(logit) >= higher {
-                    mass += ((logit - max) * inverse_temperature).exp();
-                }
-            }
-            if row_sum::<f32>(mass, row) >= wanted {
+            let mass = at_least::<F>(
+                logits,
+                &keys,
+                first,
+                higher,
+                max,
+                inverse_temperature,
+                true,
+                row,
+                walk,
+            );
+            if mass >= top_p * kept {
                 found = higher;
             }
         }
-        threshold = kept.max(found);
+        threshold = threshold.max(found);
     }
     if comptime!(steps.greedy) {
         threshold = ordered(max);
     }
+    draw::<F>(
+        logits,
+        uniform,
+        ids,
+        first,
+        threshold,
+        max,
+        inverse_temperature,
+        rows,
+        row,
+        walk,
+        steps,
+    );
+}
 
-    let mut mass = 0.0f32;
+/// Draws from the logits at or above the threshold, in the order of ids: each unit owns neighbouring ones,
+/// and the first unit finds whose sum the random number falls into.
+#[cube]
+fn draw<F: Float>(
+    logits: &[F],
+    uniform: &[f32],
+    ids: &mut [i32],
+    first: usize,
+    threshold: u32,
+    max: f32,
+    inverse_temperature: f32,
+    rows: usize,
+    #[comptime] row: RowUnits,
+    #[comptime] walk: Walk,
+    #[comptime] steps: Steps,
+) {
+    let units = comptime!(row.units as usize);
+    let own = CUBE_POS.min(rows - 1);
+    let mut holder = 0usize.runtime();
+    let mut before = 0.0f32.runtime();
+    let mut target = 0.0f32.runtime();
+    let start = (UNIT_POS as usize * walk.per_unit).min(walk.vocab_size);
+    let end = (start + walk.per_unit).min(walk.vocab_size);
+    let mut mass = 0.0f32.runtime();
     for id in start..end {
         let logit = f32::cast_from(logits[first + id]);
         if ordered(logit) >= threshold {
             mass += ((logit - max) * inverse_temperature).exp();
         }
     }
-    let mut masses = Shared::<[f32]>::new_slice(units);
-    masses[UNIT_POS as usize] = mass;
-    sync_cube();
-    if UNIT_POS == 0 && CUBE_POS < rows {
-        let mut total = 0.0f32;
-        for unit in 0..units {
-            total += masses[unit];
-        }
-        let mut target = 0.0f32.runtime();
+    if comptime!(units == 1) {
         if comptime!(!steps.greedy) {
-            target = uniform[own] * total;
+            target = uniform[own] * mass;
         }
-        // The unit whose ids hold the target, then the id: the last one kept, if roundings leave none.
-        let mut before = 0.0f32.runtime();
-        let mut holder = units.runtime();
-        let mut last = 0usize.runtime();
-        for unit in 0..units {
-            if holder == units {
+    } else {
+        let mut masses = Shared::<[f32]>::new_slice(units);
+        masses[UNIT_POS as usize] = mass;
+        sync_cube();
+        if UNIT_POS == 0 {
+            if comptime!(!steps.greedy) {
+                let mut total = 0.0f32.runtime();
+                for unit in 0..units {
+                    total += masses[unit];
+                }
+                target = uniform[own] * total;
+            }
+            // The last unit with any mass, if roundings leave none.
+            let mut unit = 0usize.runtime();
+            let mut sum = 0.0f32.runtime();
+            let mut found = false.runtime();
+            while unit < units && !found {
                 if masses[unit] > 0.0 {
-                    last = unit;
-                }
-                if before + masses[unit] > target {
                     holder = unit;
-                } else {
-                    before += masses[unit];
+                    before = sum;
+                    sum += masses[unit];
+                    found = sum > target;
                 }
+                unit += 1;
             }
         }
-        if holder == units {
-            holder = last;
-        }
-        let start = holder * per_unit;
-        let end = (start + per_unit).min(vocab_size);
-        let mut chosen = start;
+    }
+    if UNIT_POS == 0 && CUBE_POS < rows {
+        let mut id = holder * walk.per_unit;
+        let end = (id + walk.per_unit).min(walk.vocab_size);
+        let mut chosen = id;
         let mut found = false.runtime();
-        for id in start..end {
+        while id < end && !found {
             let logit = f32::cast_from(logits[first + id]);
-            if !found && ordered(logit) >= threshold {
+            if ordered(logit) >= threshold {
                 before += ((logit - max) * inverse_temperature).exp();
                 chosen = id;
                 found = before > target;
             }
+            id += 1;
         }
         ids[own] = i32::cast_from(chosen);
     }
