@@ -47,6 +47,7 @@ mod backend;
 mod cross_entropy;
 mod device;
 mod embedding;
+mod host;
 mod linear;
 mod linear_cross_entropy;
 mod matmul;

@@ -23,7 +23,7 @@ impl KernelBackend for Flex {
         weight: FloatTensor<Self>,
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::reference::forward::<Self>(x, weight, eps)
+        rms_norm::host::forward(x, weight, eps)
     }
 
     fn add_rms_norm(
@@ -32,7 +32,7 @@ impl KernelBackend for Flex {
         weight: FloatTensor<Self>,
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::reference::add_forward::<Self>(x, residual, weight, eps)
+        rms_norm::host::add_forward(x, residual, weight, eps)
     }
 
     fn rope(
@@ -43,11 +43,11 @@ impl KernelBackend for Flex {
         rotated: usize,
         inverse: bool,
     ) -> FloatTensor<Self> {
-        rope::reference::forward::<Self>(x, cos, sin, offsets, rotated, inverse)
+        rope::host::forward(x, cos, sin, offsets, rotated, inverse)
     }
 
     fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::reference::forward::<Self>(gate_up)
+        swiglu::host::forward(gate_up)
     }
 
     fn gqa_attention(
@@ -96,11 +96,11 @@ impl KernelBackward for Flex {
         rstd: FloatTensor<Self>,
         dy: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::reference::backward::<Self>(x, weight, rstd, dy)
+        rms_norm::host::backward(x, weight, rstd, dy)
     }
 
     fn swiglu_backward(gate_up: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::reference::backward::<Self>(gate_up, dy)
+        swiglu::host::backward(gate_up, dy)
     }
 
     fn gqa_attention_backward(

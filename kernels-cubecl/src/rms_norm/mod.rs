@@ -11,6 +11,7 @@
 //! pass over memory.
 
 pub(crate) mod autodiff;
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@
 //! the model computes them for each forward pass, in f64 (`Rope` in tinyllama-model).
 
 pub(crate) mod autodiff;
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,27 @@
+//! Rows in shares, one per core.
+
+/// Elements, read or written, below which one core is done before another has woken: some 30 µs.
+const WORTH_WAKING: usize = 1 << 17;
+
+/// Rows of each share, of `rows` rows that touch `elements` elements in all; at least 1.
+pub(crate) fn rows_per_share(rows: usize, elements: usize) -> usize {
+    let cores = if elements < WORTH_WAKING { 1 } else { rayon::current_num_threads() };
+    rows.div_ceil(cores).max(1)
+}
+
+/// `each` of the shares, the first of them on this thread.
+pub(crate) fn for_each_share<T: Send>(
+    shares: impl IntoIterator<Item = T>,
+    each: impl Fn(T) + Sync,
+) {
+    let mut shares = shares.into_iter();
+    let Some(own) = shares.next() else { return };
+    let Some(second) = shares.next() else { return each(own) };
+    let each = &each;
+    rayon::in_place_scope(|scope| {
+        for share in std::iter::once(second).chain(shares) {
+            scope.spawn(move |_| each(share));
+        }
+        each(own);
+    });
+}
