@@ -6,7 +6,7 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::reference;
 use crate::host::{
-    Scalar, contiguous, for_each_share, ids, owned, overwritable, rows_per_share, shared_dtype,
+    Scalar, contiguous, for_each_share, ids, overwritable, owned, rows_per_share, shared_dtype,
     vectorised,
 };
 

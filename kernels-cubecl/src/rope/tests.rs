@@ -132,7 +132,7 @@ mod of_the_host {
         }
     }
 
-    fn offsets(values: &[i64]) -> FlexTensor {
+    fn offsets(values: &[i32]) -> FlexTensor {
         FlexTensor::from_data(TensorData::from(values))
     }
 
