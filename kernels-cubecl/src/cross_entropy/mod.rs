@@ -14,6 +14,7 @@
 //! which no single micro-batch knows.
 
 pub(crate) mod autodiff;
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
