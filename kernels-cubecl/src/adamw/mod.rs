@@ -9,6 +9,7 @@
 //! `scale` clips by the global norm of all gradients. It stays on the device, so that a step never waits
 //! for a number to come back.
 
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
