@@ -9,6 +9,7 @@
 //! here the order is fixed, and a run repeats bit by bit.
 
 pub(crate) mod autodiff;
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
