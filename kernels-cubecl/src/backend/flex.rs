@@ -64,7 +64,7 @@ impl KernelBackend for Flex {
         targets: IntTensor<Self>,
         options: CrossEntropyOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        cross_entropy::reference::forward::<Self>(logits, targets, options)
+        cross_entropy::host::forward(logits, targets, options)
     }
 
     fn linear_cross_entropy(
@@ -77,7 +77,7 @@ impl KernelBackend for Flex {
     }
 
     fn token_embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
-        embedding::reference::forward::<Self>(weight, ids)
+        embedding::host::forward(weight, ids)
     }
 }
 
@@ -122,7 +122,7 @@ impl KernelBackward for Flex {
         dloss: FloatTensor<Self>,
         options: CrossEntropyOptions,
     ) -> FloatTensor<Self> {
-        cross_entropy::reference::backward::<Self>(logits, targets, lse, dloss, options)
+        cross_entropy::host::backward(logits, targets, lse, dloss, options)
     }
 
     fn token_embedding_backward(
@@ -130,13 +130,13 @@ impl KernelBackward for Flex {
         dy: FloatTensor<Self>,
         vocab_size: usize,
     ) -> FloatTensor<Self> {
-        embedding::reference::backward::<Self>(ids, dy, vocab_size)
+        embedding::host::backward(ids, dy, vocab_size)
     }
 }
 
 impl KernelUpdate for Flex {
     fn squared_norm(gradient: FloatTensor<Self>) -> FloatTensor<Self> {
-        adamw::reference::squared_norm::<Self>(gradient)
+        adamw::host::squared_norm(gradient)
     }
 
     fn adamw(
@@ -147,7 +147,7 @@ impl KernelUpdate for Flex {
         scale: FloatTensor<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        adamw::reference::update::<Self>(parameter, exp_avg, exp_avg_sq, gradient, scale, step)
+        adamw::host::update(parameter, exp_avg, exp_avg_sq, gradient, scale, step)
     }
 }
 
