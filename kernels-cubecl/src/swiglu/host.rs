@@ -15,6 +15,9 @@ use crate::host::{
 /// One sigmoid takes as long as the passing of so many elements.
 const SIGMOID: usize = 4;
 
+/// Sigmoids that are kept for the gradients of both halves.
+const BUFFER: usize = 256;
+
 /// gate_up `[R, 2F]` → `[R, F]`.
 pub(crate) fn forward(gate_up: FlexTensor) -> FlexTensor {
     match shared_dtype([&gate_up]) {
@@ -99,14 +102,24 @@ fn gradient<E: Scalar>(mut gate_up: FlexTensor, dy: FlexTensor) -> FlexTensor {
 }
 
 /// `[gate | up]` of one row becomes `[dgate | dup]`.
+///
+/// Sigmoids are taken in a loop of their own: one loop for all is too much for LLVM's vectoriser.
 #[inline(always)]
 fn backward_row<E: Scalar>(gate_up: &mut [E], dy: &[E]) {
     let (gate, up) = gate_up.split_at_mut(dy.len());
-    for ((gate, up), &dy) in gate.iter_mut().zip(up).zip(dy) {
-        let sigmoid = sigmoid(*gate);
-        let silu = *gate * sigmoid;
-        *gate = dy * *up * (sigmoid + silu * (E::ONE - sigmoid));
-        *up = dy * silu;
+    let mut sigmoids = [E::ZERO; BUFFER];
+    let halves = gate.chunks_mut(BUFFER).zip(up.chunks_mut(BUFFER));
+    for ((gate, up), dy) in halves.zip(dy.chunks(BUFFER)) {
+        let sigmoids = &mut sigmoids[..dy.len()];
+        for (result, &gate) in sigmoids.iter_mut().zip(gate.iter()) {
+            *result = sigmoid(gate);
+        }
+        let rest = up.iter_mut().zip(dy).zip(sigmoids.iter());
+        for (gate, ((up, &dy), &sigmoid)) in gate.iter_mut().zip(rest) {
+            let silu = *gate * sigmoid;
+            *gate = dy * *up * (sigmoid + silu * (E::ONE - sigmoid));
+            *up = dy * silu;
+        }
     }
 }
 
