@@ -5,9 +5,11 @@
 //! sum, and sums run in a fixed number of lanes: so a kernel gives the same bits on every CPU and for
 //! every number of threads.
 
+mod disjoint;
 mod exp;
 mod lanes;
 mod memory;
+mod product;
 mod scalar;
 mod shares;
 #[cfg(test)]
@@ -15,12 +17,15 @@ pub(crate) mod testing;
 
 use pulp::Arch;
 
+pub(crate) use disjoint::Disjoint;
 pub(crate) use lanes::{dot, largest, sum, sum_of_exp, sum_of_squares};
 pub(crate) use memory::{
-    contiguous, ids, into_tensor, overwritable, owned, shared_dtype, unwritten, writable,
+    Contiguous, contiguous, ids, into_tensor, overwritable, owned, shared_dtype, unwritten,
+    writable,
 };
+pub(crate) use product::{Tile, product};
 pub(crate) use scalar::Scalar;
-pub(crate) use shares::{for_each_share, rows_per_share};
+pub(crate) use shares::{for_each_share, for_each_task, rows_per_share};
 
 /// Runs `kernel`, an `#[inline(always)]` closure over `#[inline(always)]` functions, compiled for the
 /// widest instructions of this machine.

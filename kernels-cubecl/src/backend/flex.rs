@@ -56,7 +56,7 @@ impl KernelBackend for Flex {
         v: FloatTensor<Self>,
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        attention::reference::forward::<Self>(q, k, v, options)
+        attention::host::forward(q, k, v, options)
     }
 
     fn cross_entropy(
@@ -112,7 +112,7 @@ impl KernelBackward for Flex {
         dout: FloatTensor<Self>,
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        attention::reference::backward::<Self>(q, k, v, out, lse, dout, options)
+        attention::host::backward([q, k, v, out], lse, dout, options)
     }
 
     fn cross_entropy_backward(

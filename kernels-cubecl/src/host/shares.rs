@@ -1,5 +1,7 @@
 //! Rows in shares, one per core.
 
+use rayon::prelude::*;
+
 /// Elements, read or written, below which one core is done before another has woken: some 30 µs.
 const WORTH_WAKING: usize = 1 << 17;
 
@@ -24,4 +26,19 @@ pub(crate) fn for_each_share<T: Send>(
         }
         each(own);
     });
+}
+
+/// `each` of the tasks with a scratch of its thread: one after the other if all of them are little work,
+/// which is counted in elements that pass, else on all cores.
+pub(crate) fn for_each_task<T: Send, S>(
+    tasks: Vec<T>,
+    elements: usize,
+    scratch: impl Fn() -> S + Sync + Send,
+    each: impl Fn(&mut S, T) + Sync + Send,
+) {
+    if elements < WORTH_WAKING || tasks.len() < 2 {
+        let mut scratch = scratch();
+        return tasks.into_iter().for_each(|task| each(&mut scratch, task));
+    }
+    tasks.into_par_iter().with_max_len(1).for_each_init(scratch, each);
 }
