@@ -6,6 +6,8 @@
 //!
 //! Keys and values are read where they lie: a cache is never copied.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod backward;
 mod forward;
 mod one_token;
@@ -91,9 +93,9 @@ impl Sizes {
         (0..self.batch).flat_map(move |batch| (0..self.kv_heads).map(move |kv| (batch, kv)))
     }
 
-    /// Scores, each of which takes H products.
-    fn products(&self) -> usize {
-        self.batch * self.heads * self.length * self.keys * self.head_dim
+    /// The work in elements that pass: of products a core makes some eight in their time.
+    fn elements(&self) -> usize {
+        self.batch * self.heads * self.length * self.keys * self.head_dim / 8
     }
 }
 

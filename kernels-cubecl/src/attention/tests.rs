@@ -170,7 +170,7 @@ mod of_the_host {
     type Make = fn([usize; 4], u64) -> FlexTensor;
 
     /// B, T, S, N, K, H and causal: within a tile, over several, behind a cache, one token.
-    const CASES: [([usize; 6], bool); 9] = [
+    const CASES: [([usize; 6], bool); 10] = [
         ([2, 1, 1, 1, 1, 1], true),
         ([1, 7, 7, 6, 2, 9], true),
         ([1, 150, 150, 6, 2, 16], true),
@@ -178,6 +178,7 @@ mod of_the_host {
         ([1, 140, 140, 2, 2, 8], false),
         ([1, 5, 290, 4, 2, 16], true),
         ([2, 1, 7, 4, 1, 9], true),
+        ([1, 1, 130, 2, 1, 112], true),
         ([1, 1, 261, 6, 2, 64], true),
         ([1, 2, 3, 129, 1, 3], true),
     ];
@@ -225,10 +226,12 @@ mod of_the_host {
                 for (found, expected) in found.iter().zip(&expected) {
                     assert_close(found, &elements(expected), tolerance);
                 }
-                // Small ones, as large ones run in other threads.
+                // Small ones, as large ones run in other threads. Products are rounded once more or less.
                 if sizes[..4].iter().product::<usize>() < 1000 {
                     let old = portable(|| all(inputs(make, sizes), options));
-                    assert_eq!(found, old.map(|tensor| elements(&tensor)));
+                    for (found, old) in found.iter().zip(&old) {
+                        assert_close(&elements(old), found, tolerance);
+                    }
                 }
             }
         }

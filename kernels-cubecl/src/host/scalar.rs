@@ -32,6 +32,11 @@ pub(crate) trait Scalar:
     fn exponential(self) -> Self;
     fn root(self) -> Self;
 
+    /// The same slice where this type is f32.
+    fn as_f32(x: &[Self]) -> Option<&[f32]>;
+    /// As [`Scalar::as_f32`].
+    fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]>;
+
     /// The buffer of a tensor, from its first to its last byte.
     fn storage(tensor: &FlexTensor) -> &[Self];
     /// As [`Scalar::storage`], when nobody else holds it.
@@ -40,7 +45,7 @@ pub(crate) trait Scalar:
 }
 
 macro_rules! scalar {
-    ($float:ident, $exp:path) => {
+    ($float:ident, $exp:path, $as_f32:expr) => {
         impl Scalar for $float {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -65,6 +70,16 @@ macro_rules! scalar {
                 self.sqrt()
             }
 
+            #[inline(always)]
+            fn as_f32(x: &[Self]) -> Option<&[f32]> {
+                $as_f32(x)
+            }
+
+            #[inline(always)]
+            fn as_f32_mut(x: &mut [Self]) -> Option<&mut [f32]> {
+                $as_f32(x)
+            }
+
             fn storage(tensor: &FlexTensor) -> &[Self] {
                 tensor.storage::<$float>()
             }
@@ -80,5 +95,5 @@ macro_rules! scalar {
     };
 }
 
-scalar!(f32, exp);
-scalar!(f64, f64::exp);
+scalar!(f32, exp, Some);
+scalar!(f64, f64::exp, |_| None);

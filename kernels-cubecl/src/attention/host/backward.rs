@@ -70,7 +70,7 @@ pub(super) fn gradients<E: Scalar>(
     // A task has all tokens: their shares of dk and dv are added in order.
     for_each_task(
         sizes.sequences().collect(),
-        sizes.products(),
+        sizes.elements(),
         || Scratch::new(&sizes),
         |scratch, (batch, kv_head)| {
             for first in (0..length).step_by(sizes.tile_tokens()) {

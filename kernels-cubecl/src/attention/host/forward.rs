@@ -78,12 +78,12 @@ pub(super) fn attend<E: Scalar>(
     });
     // SAFETY: each task writes the query heads of its own key-value head, for its own tokens.
     match length {
-        1 => for_each_task(tasks.collect(), sizes.products(), Vec::new, |scores, task| unsafe {
+        1 => for_each_task(tasks.collect(), sizes.elements(), Vec::new, |scores, task| unsafe {
             attend_to_all(&sizes, [&q, &k, &v], &task, scores, results);
         }),
         _ => for_each_task(
             tasks.collect(),
-            sizes.products(),
+            sizes.elements(),
             || Scratch::new(&sizes),
             |scratch, task| unsafe {
                 attend_in_tiles(&sizes, [&q, &k, &v], task, scratch, results)

@@ -1,9 +1,14 @@
-//! One token at the end of a cache: no matrix products, memory decides. A key is read once for the G query
-//! heads that share it.
+//! One token at the end of a cache: no matrix products, memory decides. A tile of keys stays in the first
+//! cache for the G query heads that share it.
 
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 use super::forward::{Results, Task, weigh};
-use super::{Heads, Sizes, TILE};
+use super::{Heads, Sizes};
 use crate::host::{Scalar, dot, vectorised};
+
+/// Keys of a tile: 16 KiB of f32 with 64 elements in a head.
+const TILE: usize = 64;
 
 /// # Safety
 /// Nobody else writes the results of the task.
@@ -16,65 +21,81 @@ pub(super) unsafe fn attend_to_all<E: Scalar>(
 ) {
     let (groups, head_dim) = (sizes.groups(), sizes.head_dim);
     let &Task { batch, kv_head, .. } = task;
-    // scores [G, TILE], out [G, H]
+    // scores [TILE], out [G, H]
     scratch.clear();
-    scratch.resize(groups * (TILE + head_dim), E::ZERO);
-    let (scores, out) = scratch.split_at_mut(groups * TILE);
+    scratch.resize(TILE + groups * head_dim, E::ZERO);
+    let (scores, out) = scratch.split_at_mut(TILE);
     let mut statistics = vec![(E::narrow(f64::NEG_INFINITY), 0.0); groups];
-    let scale = E::narrow(sizes.options.scale);
-    vectorised(
-        #[inline(always)]
-        || {
-            for first in (0..sizes.keys).step_by(TILE) {
-                let width = TILE.min(sizes.keys - first);
-                for offset in 0..width {
-                    let key = k.head::<E>(batch, first + offset, kv_head);
-                    for group in 0..groups {
-                        let query = q.head::<E>(batch, 0, kv_head * groups + group);
-                        scores[group * TILE + offset] = dot(query, key) * scale;
-                    }
-                }
-                for (group, (max, sum)) in statistics.iter_mut().enumerate() {
-                    let scores = &mut scores[group * TILE..][..width];
-                    weigh(scores, &mut out[group * head_dim..][..head_dim], max, sum);
-                }
-                let value = |offset: usize| v.head::<E>(batch, first + offset, kv_head);
-                for offset in (0..width).step_by(4) {
-                    let of_four = 4.min(width - offset);
-                    for group in 0..groups {
-                        let weights = &scores[group * TILE + offset..][..of_four];
-                        let out = &mut out[group * head_dim..][..head_dim];
-                        match *weights {
-                            [a, b, c, d] => {
-                                let values = [0, 1, 2, 3].map(|step| value(offset + step));
-                                add_four(out, [a, b, c, d], values);
-                            }
-                            _ => {
-                                for (step, &weight) in weights.iter().enumerate() {
-                                    for (out, &x) in out.iter_mut().zip(value(offset + step)) {
-                                        *out = *out + weight * x;
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-            for (group, &(max, sum)) in statistics.iter().enumerate() {
-                let at = [batch, 0, kv_head * groups + group];
-                // SAFETY: as the caller says.
-                unsafe { results.write(sizes, at, &out[group * head_dim..][..head_dim], max, sum) };
-            }
-        },
-    );
+    for first in (0..sizes.keys).step_by(TILE) {
+        let count = TILE.min(sizes.keys - first);
+        let keys = k.tokens::<E>(batch, first, count, kv_head);
+        let values = v.tokens::<E>(batch, first, count, kv_head);
+        let of_groups = out.chunks_exact_mut(head_dim).zip(&mut statistics);
+        for (group, (out, (max, sum))) in of_groups.enumerate() {
+            let query = q.head::<E>(batch, 0, kv_head * groups + group);
+            let scores = &mut scores[..count];
+            // SAFETY: `tokens` has asked for `count` heads, k.stride() and v.stride() apart.
+            unsafe { score(query, keys, k.stride(), E::narrow(sizes.options.scale), scores) };
+            vectorised(
+                #[inline(always)]
+                || weigh(scores, out, max, sum),
+            );
+            // SAFETY: likewise.
+            unsafe { add(scores, values, v.stride(), out) };
+        }
+    }
+    let of_groups = out.chunks_exact(head_dim).zip(statistics);
+    for (group, (out, (max, sum))) in of_groups.enumerate() {
+        // SAFETY: as the caller says.
+        unsafe { results.write(sizes, [batch, 0, kv_head * groups + group], out, max, sum) };
+    }
 }
 
-/// out += Σ weight · value of four values, so that out is read and written once for them.
-#[inline(always)]
-fn add_four<E: Scalar>(out: &mut [E], weights: [E; 4], [a, b, c, d]: [&[E]; 4]) {
-    let values = a.iter().zip(b).zip(c.iter().zip(d));
-    for (out, ((&a, &b), (&c, &d))) in out.iter_mut().zip(values) {
-        let sum = (weights[0] * a + weights[1] * b) + (weights[2] * c + weights[3] * d);
-        *out = *out + sum;
+/// scores[i] = scale · Σ query · key i.
+///
+/// # Safety
+/// There are as many keys as scores, `stride` apart and as long as the query.
+unsafe fn score<E: Scalar>(query: &[E], keys: *const E, stride: usize, scale: E, scores: &mut [E]) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(query), Some(scores)) = (E::as_f32(query), E::as_f32_mut(scores))
+        && is_wide(query.len())
+    {
+        // SAFETY: just asked; E is f32, and the rest is as the caller says.
+        return unsafe { avx2::score(query, keys.cast(), stride, scale.widen() as f32, scores) };
     }
+    for (index, score) in scores.iter_mut().enumerate() {
+        // SAFETY: as the caller says.
+        let key = unsafe { std::slice::from_raw_parts(keys.add(index * stride), query.len()) };
+        *score = dot(query, key) * scale;
+    }
+}
+
+/// out += Σ weights[i] · value i.
+///
+/// # Safety
+/// There are as many values as weights, `stride` apart and as long as `out`.
+unsafe fn add<E: Scalar>(weights: &[E], values: *const E, stride: usize, out: &mut [E]) {
+    #[cfg(target_arch = "x86_64")]
+    if let (Some(weights), Some(out)) = (E::as_f32(weights), E::as_f32_mut(out))
+        && is_wide(out.len())
+    {
+        // SAFETY: just asked; E is f32, and the rest is as the caller says.
+        return unsafe { avx2::add(weights, values.cast(), stride, out) };
+    }
+    for (index, &weight) in weights.iter().enumerate() {
+        // SAFETY: as the caller says.
+        let value = unsafe { std::slice::from_raw_parts(values.add(index * stride), out.len()) };
+        for (out, &x) in out.iter_mut().zip(value) {
+            *out = *out + weight * x;
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_wide(head_dim: usize) -> bool {
+    #[cfg(test)]
+    if crate::host::testing::is_portable() {
+        return false;
+    }
+    avx2::is_available(head_dim)
 }
