@@ -76,19 +76,20 @@ pub(super) fn attend<E: Scalar>(
             tokens: first..length.min(first + step),
         })
     });
-    // SAFETY: each task writes the query heads of its own key-value head, for its own tokens.
-    match length {
-        1 => for_each_task(tasks.collect(), sizes.elements(), Vec::new, |scores, task| unsafe {
-            attend_to_all(&sizes, [&q, &k, &v], &task, scores, results);
-        }),
-        _ => for_each_task(
-            tasks.collect(),
-            sizes.elements(),
-            || Scratch::new(&sizes),
-            |scratch, task| unsafe {
-                attend_in_tiles(&sizes, [&q, &k, &v], task, scratch, results)
-            },
-        ),
+    let (tasks, elements) = (tasks.collect::<Vec<_>>(), sizes.elements());
+    let inputs = [&q, &k, &v];
+    // Each task writes the query heads of its own key-value head, for its own tokens.
+    if length == 1 {
+        for_each_task(tasks, elements, Vec::new, |scratch, task| {
+            // SAFETY: see above.
+            unsafe { attend_to_all(&sizes, inputs, &task, scratch, results) };
+        });
+    } else {
+        let scratch = || Scratch::new(&sizes);
+        for_each_task(tasks, elements, scratch, |scratch, task| {
+            // SAFETY: see above.
+            unsafe { attend_in_tiles(&sizes, inputs, task, scratch, results) };
+        });
     }
     // SAFETY: the tasks cover all tokens and heads, of which each has written its results.
     unsafe {
