@@ -3,7 +3,8 @@
 //! A kernel is a loop over rows that LLVM turns into SIMD code. [`vectorised`] compiles it once for the
 //! baseline and once for each wider instruction set, and picks at run time. No product is fused with a
 //! sum, and sums run in a fixed number of lanes: so a kernel gives the same bits on every CPU and for
-//! every number of threads.
+//! every number of threads. The exception is attention, whose products the `gemm` crate and AVX2 make: its
+//! bits do not depend on the threads, but on the CPU.
 
 mod disjoint;
 mod exp;

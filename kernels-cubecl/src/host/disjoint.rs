@@ -10,7 +10,7 @@ pub(crate) struct Disjoint<'a, T> {
     memory: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: the parts that tasks take do not overlap, as `part` and `pointer` demand.
+// SAFETY: the parts that tasks take do not overlap, as `part` and the users of `rows` demand.
 unsafe impl<T: Send> Send for Disjoint<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
