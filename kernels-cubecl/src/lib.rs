@@ -53,6 +53,7 @@ mod cross_entropy;
 mod cube;
 mod device;
 mod embedding;
+mod host;
 mod linear;
 mod linear_cross_entropy;
 mod matmul;

@@ -15,6 +15,7 @@
 //! ```
 
 pub(crate) mod autodiff;
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@ impl KernelBackend for Flex {
         weight: FloatTensor<Self>,
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::reference::forward::<Self>(x, weight, eps)
+        rms_norm::host::forward(x, weight, eps)
     }
 
     fn add_rms_norm(
@@ -32,7 +32,7 @@ impl KernelBackend for Flex {
         weight: FloatTensor<Self>,
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::reference::add_forward::<Self>(x, residual, weight, eps)
+        rms_norm::host::add_forward(x, residual, weight, eps)
     }
 
     fn rope(
@@ -43,11 +43,11 @@ impl KernelBackend for Flex {
         rotated: usize,
         inverse: bool,
     ) -> FloatTensor<Self> {
-        rope::reference::forward::<Self>(x, cos, sin, offsets, rotated, inverse)
+        rope::host::forward(x, cos, sin, offsets, rotated, inverse)
     }
 
     fn swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::reference::forward::<Self>(gate_up)
+        swiglu::host::forward(gate_up)
     }
 
     fn gqa_attention(
@@ -56,7 +56,7 @@ impl KernelBackend for Flex {
         v: FloatTensor<Self>,
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        attention::reference::forward::<Self>(q, k, v, options)
+        attention::host::forward(q, k, v, options)
     }
 
     fn cross_entropy(
@@ -64,7 +64,7 @@ impl KernelBackend for Flex {
         targets: IntTensor<Self>,
         options: CrossEntropyOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        cross_entropy::reference::forward::<Self>(logits, targets, options)
+        cross_entropy::host::forward(logits, targets, options)
     }
 
     fn linear_cross_entropy(
@@ -77,7 +77,7 @@ impl KernelBackend for Flex {
     }
 
     fn token_embedding(weight: FloatTensor<Self>, ids: IntTensor<Self>) -> FloatTensor<Self> {
-        embedding::reference::forward::<Self>(weight, ids)
+        embedding::host::forward(weight, ids)
     }
 }
 
@@ -96,11 +96,11 @@ impl KernelBackward for Flex {
         rstd: FloatTensor<Self>,
         dy: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        rms_norm::reference::backward::<Self>(x, weight, rstd, dy)
+        rms_norm::host::backward(x, weight, rstd, dy)
     }
 
     fn swiglu_backward(gate_up: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self> {
-        swiglu::reference::backward::<Self>(gate_up, dy)
+        swiglu::host::backward(gate_up, dy)
     }
 
     fn gqa_attention_backward(
@@ -112,7 +112,7 @@ impl KernelBackward for Flex {
         dout: FloatTensor<Self>,
         options: AttentionOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        attention::reference::backward::<Self>(q, k, v, out, lse, dout, options)
+        attention::host::backward([q, k, v, out], lse, dout, options)
     }
 
     fn cross_entropy_backward(
@@ -122,7 +122,7 @@ impl KernelBackward for Flex {
         dloss: FloatTensor<Self>,
         options: CrossEntropyOptions,
     ) -> FloatTensor<Self> {
-        cross_entropy::reference::backward::<Self>(logits, targets, lse, dloss, options)
+        cross_entropy::host::backward(logits, targets, lse, dloss, options)
     }
 
     fn token_embedding_backward(
@@ -130,13 +130,13 @@ impl KernelBackward for Flex {
         dy: FloatTensor<Self>,
         vocab_size: usize,
     ) -> FloatTensor<Self> {
-        embedding::reference::backward::<Self>(ids, dy, vocab_size)
+        embedding::host::backward(ids, dy, vocab_size)
     }
 }
 
 impl KernelUpdate for Flex {
     fn squared_norm(gradient: FloatTensor<Self>) -> FloatTensor<Self> {
-        adamw::reference::squared_norm::<Self>(gradient)
+        adamw::host::squared_norm(gradient)
     }
 
     fn adamw(
@@ -147,7 +147,7 @@ impl KernelUpdate for Flex {
         scale: FloatTensor<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        adamw::reference::update::<Self>(parameter, exp_avg, exp_avg_sq, gradient, scale, step)
+        adamw::host::update(parameter, exp_avg, exp_avg_sq, gradient, scale, step)
     }
 }
 

@@ -68,3 +68,114 @@ fn an_ignored_row_has_no_gradient() {
     assert!(gradient[VOCAB..2 * VOCAB].iter().all(|value| *value == 0.0));
     assert!(gradient[..VOCAB].iter().all(|value| *value != 0.0));
 }
+
+mod of_the_host {
+    use burn::tensor::TensorData;
+    use burn_flex::{Flex, FlexTensor};
+
+    use super::{BOTH, F64_ROUNDING, IGNORE_INDEX, PLAIN, assert_close};
+    use crate::CrossEntropyOptions;
+    use crate::cross_entropy::{host, reference};
+    use crate::host::testing::{
+        F32_SUMS, assert_same_bits, elements, f32s, f64s, portable, scaled, scattered,
+    };
+
+    type Make = fn([usize; 2], u64) -> FlexTensor;
+
+    /// One target of each row, the third ignored.
+    fn targets(rows: usize, vocab_size: usize) -> FlexTensor {
+        let ids: Vec<i32> = (0..rows)
+            .map(|row| if row == 2 { IGNORE_INDEX as i32 } else { (row * 7 % vocab_size) as i32 })
+            .collect();
+        FlexTensor::from_data(TensorData::new(ids, [rows]))
+    }
+
+    fn dloss(make: Make, rows: usize) -> FlexTensor {
+        make([1, rows], 2).reshape([rows].into())
+    }
+
+    fn all(
+        logits: FlexTensor,
+        targets: FlexTensor,
+        dloss: FlexTensor,
+        options: CrossEntropyOptions,
+    ) -> [FlexTensor; 3] {
+        let (loss, lse) = host::forward(logits.clone(), targets.clone(), options);
+        let dlogits = host::backward(logits, targets, lse.clone(), dloss, options);
+        [loss, lse, dlogits]
+    }
+
+    fn expected(
+        logits: FlexTensor,
+        targets: FlexTensor,
+        dloss: FlexTensor,
+        options: CrossEntropyOptions,
+    ) -> [FlexTensor; 3] {
+        let (loss, lse) = reference::forward::<Flex>(logits.clone(), targets.clone(), options);
+        let dlogits = reference::backward::<Flex>(logits, targets, lse.clone(), dloss, options);
+        [loss, lse, dlogits]
+    }
+
+    #[track_caller]
+    fn check(make: Make, tolerance: f64, layout: fn(FlexTensor) -> FlexTensor) {
+        for [rows, vocab_size] in [[1, 1], [1, 67], [5, 9], [70, 33], [3, 1024]] {
+            for options in [PLAIN, BOTH] {
+                let logits = || layout(scaled(make([rows, vocab_size], 1), 3.0));
+                let (targets, dloss) = (targets(rows, vocab_size), dloss(make, rows));
+                let run = || all(logits(), targets.clone(), dloss.clone(), options);
+                let found = run().map(|tensor| elements(&tensor));
+                assert_eq!(found, portable(run).map(|tensor| elements(&tensor)));
+                let expected = expected(logits(), targets.clone(), dloss.clone(), options);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_close(found, &elements(expected), tolerance);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_the_reference() {
+        check(f64s, F64_ROUNDING, |tensor| tensor);
+        check(f64s, F64_ROUNDING, scattered);
+        check(f32s, F32_SUMS, |tensor| tensor);
+        check(f32s, F32_SUMS, scattered);
+    }
+
+    /// The largest logits of f32 that differ by one: neither infinity nor NaN, and p sums to 1.
+    #[test]
+    fn large_logits_stay_finite() {
+        for magnitude in [1e4, 1e30] {
+            let logits = scaled(f32s([3, 50], 1), magnitude);
+            let [loss, lse, dlogits] = all(logits, targets(3, 50), dloss(f32s, 3), PLAIN);
+            for tensor in [loss, lse, dlogits] {
+                assert!(elements(&tensor).into_iter().all(f64::is_finite));
+            }
+        }
+    }
+
+    #[test]
+    fn no_rows_give_no_rows() {
+        for tensor in all(f32s([0, 8], 1), targets(0, 8), dloss(f32s, 0), BOTH) {
+            assert!(elements(&tensor).is_empty());
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let of = || all(f32s([33, 1601], 1), targets(33, 1601), dloss(f32s, 33), BOTH);
+        assert_same_bits(|| of().into());
+    }
+
+    #[test]
+    fn memory_is_reused_only_if_nobody_else_holds_it() {
+        let (logits, of) = (f64s([5, 9], 1), targets(5, 9));
+        let (_, lse) = host::forward(logits.clone(), of.clone(), BOTH);
+        let dloss = dloss(f64s, 5);
+        let expected = host::backward(logits.clone(), of.clone(), lse.clone(), dloss.clone(), BOTH);
+        assert_eq!(elements(&logits), elements(&f64s([5, 9], 1)));
+        let address = logits.bytes().as_ptr();
+        let found = host::backward(logits, of, lse, dloss, BOTH);
+        assert_eq!(found.bytes().as_ptr(), address);
+        assert_eq!(elements(&found), elements(&expected));
+    }
+}

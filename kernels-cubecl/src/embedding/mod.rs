@@ -11,6 +11,7 @@
 pub(crate) mod autodiff;
 #[cfg(feature = "cubecl-backend")]
 pub(crate) mod cube;
+pub(crate) mod host;
 pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

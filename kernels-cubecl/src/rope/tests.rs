@@ -97,3 +97,106 @@ fn gradients_are_finite_differences() {
         rotate(x.reshape(SHAPE), offsets).reshape([COUNT])
     });
 }
+
+mod of_the_host {
+    use burn::backend::TensorMetadata;
+    use burn::tensor::TensorData;
+    use burn_flex::{Flex, FlexTensor};
+
+    use super::{F64_ROUNDING, assert_close};
+    use crate::host::testing::{
+        F32_SUMS, assert_same_bits, elements, f32s, f64s, portable, scattered,
+    };
+    use crate::rope::{host, reference};
+
+    const ROTATED: usize = 3;
+
+    struct Case {
+        x: FlexTensor,
+        tables: [FlexTensor; 2],
+        offsets: FlexTensor,
+        inverse: bool,
+    }
+
+    impl Case {
+        fn host(&self) -> FlexTensor {
+            let Self { x, tables: [cos, sin], offsets, inverse } = self;
+            let (cos, sin, offsets) = (cos.clone(), sin.clone(), offsets.clone());
+            host::forward(x.clone(), cos, sin, offsets, ROTATED, *inverse)
+        }
+
+        fn reference(&self) -> FlexTensor {
+            let Self { x, tables: [cos, sin], offsets, inverse } = self;
+            let (cos, sin, offsets) = (cos.clone(), sin.clone(), offsets.clone());
+            reference::forward::<Flex>(x.clone(), cos, sin, offsets, ROTATED, *inverse)
+        }
+    }
+
+    fn offsets(values: &[i32]) -> FlexTensor {
+        FlexTensor::from_data(TensorData::from(values))
+    }
+
+    #[track_caller]
+    fn check(make: fn([usize; 2], u64) -> FlexTensor, tolerance: f64) {
+        for (shape, of) in [
+            ([2, 5, 4, 6], &[3, 0][..]),
+            ([2, 3, 3, 34], &[1]),
+            ([1, 1, 5, 64], &[7]),
+            ([0, 2, 4, 6], &[0]),
+        ] {
+            let [batch, length, heads, head_dim] = shape;
+            let flat = make([batch * length, heads * head_dim], 1);
+            let tables = [2, 3].map(|seed| make([12, head_dim / 2], seed));
+            for x in [flat.clone(), scattered(flat)] {
+                for inverse in [false, true] {
+                    let x = x.reshape(shape.into());
+                    let tables = tables.clone();
+                    let case = Case { x, tables, offsets: offsets(of), inverse };
+                    let found = elements(&case.host());
+                    assert_eq!(found, elements(&portable(|| case.host())));
+                    if batch > 0 {
+                        assert_close(&found, &elements(&case.reference()), tolerance);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_the_reference() {
+        check(f64s, F64_ROUNDING);
+        check(f32s, F32_SUMS);
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let (x, tables) = (f32s([2, 200, 8, 64], 1), [2, 3].map(|seed| f32s([201, 32], seed)));
+        let case = Case { x, tables, offsets: offsets(&[0, 1]), inverse: false };
+        assert_same_bits(|| vec![case.host()]);
+    }
+
+    #[test]
+    fn memory_is_reused_only_if_nobody_else_holds_it() {
+        let x = f64s([1, 3, 4, 6], 1);
+        let tables = || [2, 3].map(|seed| f64s([3, 3], seed));
+        let case = Case { x: x.clone(), tables: tables(), offsets: offsets(&[0]), inverse: false };
+        let expected = case.host();
+        assert_eq!(elements(&x), elements(&f64s([1, 3, 4, 6], 1)));
+        drop(case);
+        let (address, [cos, sin]) = (x.bytes().as_ptr(), tables());
+        let found = host::forward(x, cos, sin, offsets(&[0]), ROTATED, false);
+        assert_eq!(found.bytes().as_ptr(), address);
+        assert_eq!(elements(&found), elements(&expected));
+
+        // Part of a buffer that nobody else holds: it stays where it is.
+        let x = f64s([2, 3, 4, 6], 1).narrow(0, 1, 1);
+        let (address, [cos, sin]) = (x.bytes().as_ptr(), tables());
+        let part = elements(&x);
+        let found = host::forward(x, cos, sin, offsets(&[0]), ROTATED, false);
+        assert_eq!((found.bytes().as_ptr(), found.shape().dims()), (address, [1, 3, 4, 6]));
+        let [cos, sin] = tables();
+        let alone = FlexTensor::from_data(TensorData::new(part, [1, 3, 4, 6]));
+        let expected = host::forward(alone, cos, sin, offsets(&[0]), ROTATED, false);
+        assert_eq!(elements(&found), elements(&expected));
+    }
+}
