@@ -39,7 +39,7 @@ const DEFAULTS: [(&str, Plan); 12] = [
     ("rope", plan(256, 16, 1)),
     ("swiglu", plan(256, 16, 1)),
     ("swiglu_backward", plan(256, 16, 1)),
-    ("cross_entropy", plan(512, 16, 1)),
+    ("cross_entropy", plan(256, 16, 1)),
     ("cross_entropy_backward", plan(256, 16, 1)),
     ("embedding", plan(256, 16, 1)),
     ("adamw", plan(256, 16, 1)),
