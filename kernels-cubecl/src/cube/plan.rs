@@ -307,7 +307,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_named() {
-        let parse = |text| PlanFile::parse(text, Path::new("some.toml")).unwrap_err().to_string();
+        let parse =
+            |text: &str| PlanFile::parse(text, Path::new("some.toml")).unwrap_err().to_string();
         let of = |kernel: &str, units: u32, bytes: u32, repeat: u32| {
             format!("[gpu.{kernel}]\nunits = {units}\nvector_bytes = {bytes}\nrepeat = {repeat}\n")
         };

@@ -33,11 +33,11 @@ fn row_reduce<A: Float>(value: A, #[comptime] max: bool, #[comptime] row: RowUni
         value
     } else if comptime!(planes == 1) {
         plane_reduce::<A>(value, max)
-    } else if comptime!(planes > 1 && row.units % row.plane == 0) {
+    } else if comptime!(planes > 1 && row.units.is_multiple_of(row.plane)) {
         let mut partial = Shared::<[A]>::new_slice(comptime!((planes * row.rows) as usize));
         let of_plane = plane_reduce::<A>(value, max);
         let first = (UNIT_POS_Y * planes) as usize;
-        if UNIT_POS_X % row.plane == 0 {
+        if UNIT_POS_PLANE == 0 {
             partial[first + (UNIT_POS_X / row.plane) as usize] = of_plane;
         }
         sync_cube();

@@ -11,6 +11,9 @@ use crate::cube::{
     UnitPlan, cube_count, elem, empty, reads, shares_memory, statistics_elem, unit_plan,
 };
 
+/// Vectors of a unit's share of a row that are worth code of their own.
+const MOST_UNROLLED: usize = 16;
+
 /// How a cube walks over the ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Walk {
@@ -160,7 +163,7 @@ fn embedding_backward_kernel<F: Float, A: Float, I: Int, N: Size>(
     let columns = comptime!(per_row.div_ceil(walk.units as usize));
     let id = CUBE_POS.min(vocab_size - 1);
     let mut sums = Array::<Vector<A, N>>::new(columns);
-    #[unroll]
+    #[unroll(columns <= MOST_UNROLLED)]
     for i in 0..columns {
         sums[i] = Vector::zeroed();
     }
@@ -216,7 +219,7 @@ fn embedding_backward_kernel<F: Float, A: Float, I: Int, N: Size>(
         }
     }
     if CUBE_POS < vocab_size {
-        #[unroll]
+        #[unroll(columns <= MOST_UNROLLED)]
         for i in 0..columns {
             let column = i * units + UNIT_POS as usize;
             if column < per_row {
@@ -234,8 +237,9 @@ fn add_row<F: Float, A: Float, N: Size>(
     #[comptime] per_row: usize,
     #[comptime] walk: Walk,
 ) {
-    #[unroll]
-    for i in 0..comptime!(per_row.div_ceil(walk.units as usize)) {
+    let columns = comptime!(per_row.div_ceil(walk.units as usize));
+    #[unroll(columns <= MOST_UNROLLED)]
+    for i in 0..columns {
         let column = i * comptime!(walk.units as usize) + UNIT_POS as usize;
         if column < per_row {
             sums[i] += Vector::cast_from(dy[row * per_row + column]);

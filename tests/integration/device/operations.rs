@@ -48,6 +48,15 @@ fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
+/// Leaves NaN in the memory that the next tensors of a device get, so that a result no kernel wrote shows.
+fn poison(device: &Device, dtype: DType) {
+    for size in [1, 1 << 8, 1 << 12, 1 << 16, 1 << 18] {
+        let tensors: Vec<Tensor<1>> =
+            (0..8).map(|_| tensor(&vec![f64::NAN; size], [size], (device, dtype))).collect();
+        drop(tensors);
+    }
+}
+
 /// `op` on flat inputs and the gradients of `Σ weight · op(inputs)`, result first.
 fn outputs<const N: usize>(
     inputs: &[Vec<f64>; N],
@@ -55,6 +64,7 @@ fn outputs<const N: usize>(
     device: &Device,
     dtype: DType,
 ) -> Vec<Vec<f64>> {
+    poison(device, dtype);
     let device = device.clone().autodiff();
     let leaves: [Tensor<1>; N] = std::array::from_fn(|i| {
         tensor(&inputs[i], [inputs[i].len()], (&device, dtype)).require_grad()
@@ -89,6 +99,8 @@ fn check<const N: usize>(inputs: [Vec<f64>; N], op: impl Fn([Tensor<1>; N]) -> T
         "f32: result and gradients are off by {in_f32:?}"
     );
     println!("f32 {in_f32:?}");
+    let twice = [(); 2].map(|()| outputs(&inputs, &op, &device, DType::F32));
+    assert!(twice[0] == twice[1], "two runs differ");
     if device != cpu && device.supports_dtype(DType::F64) {
         let in_f64 = errors(&device, DType::F64);
         assert!(in_f64.iter().all(|error| *error <= F64_TOLERANCE), "f64: off by {in_f64:?}");
@@ -121,6 +133,44 @@ fn rms_norm_with_odd_sizes() {
     let (rows, width) = (19, 77);
     check([values(rows * width, 1), values(width, 2)], |[x, weight]| {
         rms_norm(x.reshape([rows, width]), weight, 1e-5).reshape([rows * width])
+    });
+}
+
+/// Rows of two elements, of a prime number, and too wide for the registers of their units.
+#[test]
+fn rms_norm_of_any_width() {
+    for (rows, width) in [(1, 2), (5, 3), (2, 769), (700, 8), (2, 40_000)] {
+        check([values(rows * width, 1), values(width, 2)], |[x, weight]| {
+            rms_norm(x.reshape([rows, width]), weight, 1e-5).reshape([rows * width])
+        });
+    }
+}
+
+/// Inputs that lie in memory in another order than their rows.
+#[test]
+fn transposed_and_narrowed_inputs() {
+    let (rows, width) = (12, 40);
+    check([values(rows * width, 1), values(width, 2)], |[x, weight]| {
+        let x = x.reshape([width, rows]).transpose();
+        rms_norm(x, weight, 1e-5).reshape([rows * width])
+    });
+    check([values(rows * width, 1)], |[x]| {
+        let x = x.reshape([rows, width]).narrow(1, 3, 24).narrow(0, 1, 7);
+        swiglu(x).reshape([7 * 12])
+    });
+    check([values(rows * width, 1)], |[x]| {
+        let x = x.reshape([1, width, rows / 2, 2]).swap_dims(1, 2);
+        let at = (&x.device(), x.dtype());
+        let (cos, sin) =
+            (tensor(&values(width, 2), [width, 1], at), tensor(&values(width, 3), [width, 1], at));
+        let offsets = Tensor::from_data(TensorData::from(&[0i64][..]), &x.device().inner());
+        rope(x, cos, sin, offsets, 30).reshape([rows * width])
+    });
+    check([values(rows * width, 1)], |[logits]| {
+        let targets = TensorData::from([3i64; 12].as_slice());
+        let targets = Tensor::<1, Int>::from_data(targets, &logits.device().inner());
+        let logits = logits.reshape([width, rows]).transpose();
+        cross_entropy(logits, targets, CrossEntropyOptions::default())
     });
 }
 

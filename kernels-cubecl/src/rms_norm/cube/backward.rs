@@ -94,13 +94,22 @@ fn rms_norm_backward_kernel<F: Float, A: Float, W: Float, N: Size>(
     #[comptime] keep: bool,
     #[define(F, A, W)] _dtypes: [ElemType; 3],
 ) {
-    let mut dweight = Array::<Vector<A, N>>::new(walk.per_unit);
-    #[unroll]
+    // A row too wide for registers keeps its sums in memory.
+    let kept = comptime!(if keep { walk.per_unit } else { 1 });
+    let mut dweight = Array::<Vector<A, N>>::new(kept);
+    #[unroll(keep)]
     for i in 0..walk.per_unit {
-        dweight[i] = Vector::zeroed();
+        if comptime!(keep) {
+            dweight[i] = Vector::zeroed();
+        } else {
+            let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+            if comptime!(walk.exact) || at < walk.vectors {
+                partial[CUBE_POS * walk.vectors + at] = Vector::zeroed();
+            }
+        }
     }
-    let mut normed = Array::<Vector<A, N>>::new(comptime!(if keep { walk.per_unit } else { 1 }));
-    let mut scaled = Array::<Vector<A, N>>::new(comptime!(if keep { walk.per_unit } else { 1 }));
+    let mut normed = Array::<Vector<A, N>>::new(kept);
+    let mut scaled = Array::<Vector<A, N>>::new(kept);
     for step in 0..per_cube {
         // All cubes take one row in turn, so that neighbours in memory are read at one time.
         let own = step * CUBE_COUNT + CUBE_POS;
@@ -108,24 +117,26 @@ fn rms_norm_backward_kernel<F: Float, A: Float, W: Float, N: Size>(
             let first = own * walk.vectors;
             let scale = Vector::<A, N>::new(rstd[own]);
             let mut products = Vector::<A, N>::zeroed();
-            #[unroll]
+            #[unroll(keep)]
             for i in 0..walk.per_unit {
                 let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
                 if comptime!(walk.exact) || at < walk.vectors {
                     let x_hat = Vector::<A, N>::cast_from(x[first + at]) * scale;
                     let dy = Vector::<A, N>::cast_from(dy[first + at]);
                     let g = dy * Vector::<A, N>::cast_from(weight[at]);
-                    dweight[i] += dy * x_hat;
                     products += g * x_hat;
                     if comptime!(keep) {
+                        dweight[i] += dy * x_hat;
                         normed[i] = x_hat;
                         scaled[i] = g;
+                    } else {
+                        partial[CUBE_POS * walk.vectors + at] += dy * x_hat;
                     }
                 }
             }
             let sum = row_sum::<A>(products.vector_sum(), row);
             let mean = Vector::<A, N>::new(sum / A::cast_from(width));
-            #[unroll]
+            #[unroll(keep)]
             for i in 0..walk.per_unit {
                 let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
                 if comptime!(walk.exact) || at < walk.vectors {
@@ -141,11 +152,13 @@ fn rms_norm_backward_kernel<F: Float, A: Float, W: Float, N: Size>(
             }
         }
     }
-    #[unroll]
-    for i in 0..walk.per_unit {
-        let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
-        if comptime!(walk.exact) || at < walk.vectors {
-            partial[CUBE_POS * walk.vectors + at] = dweight[i];
+    if comptime!(keep) {
+        #[unroll]
+        for i in 0..walk.per_unit {
+            let at = i * comptime!(row.units as usize) + UNIT_POS_X as usize;
+            if comptime!(walk.exact) || at < walk.vectors {
+                partial[CUBE_POS * walk.vectors + at] = dweight[i];
+            }
         }
     }
 }
