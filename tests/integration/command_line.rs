@@ -1,5 +1,6 @@
 //! What programs read from the examples: files and JSON with exactly these keys, errors in one line.
 
+mod benches;
 mod mistakes;
 
 use std::fs;

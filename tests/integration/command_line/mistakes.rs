@@ -4,7 +4,7 @@ use super::*;
 
 /// Runs a command that must fail, and looks for `expected` in its only message.
 #[track_caller]
-fn refuses(command: &mut Command, expected: &[&str]) {
+pub(super) fn refuses(command: &mut Command, expected: &[&str]) {
     let output = output(command.env("RUST_BACKTRACE", "1"));
     let message = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(1), "{command:?}: {message}");
