@@ -34,7 +34,7 @@ struct CommandLine {
 enum What {
     /// Time the operations of kernels-cubecl beside the device's copy bandwidth
     Kernels(Kernels),
-    /// Time training steps on random tokens
+    /// Time training steps on a random walk of tokens
     Train(train::Train),
 }
 

@@ -60,7 +60,8 @@ fn training_steps_are_timed() {
     assert!(number(rates, "p5") <= number(rates, "median"), "{found}");
     assert!(number(rates, "median") <= number(rates, "p95"), "{found}");
     assert!(number(&found, "first_step_s") > 0.0, "{found}");
-    // Random weights know nothing of random tokens: about ln of the vocabulary.
+    assert_eq!(found["losses"].as_array().map(Vec::len), Some(2), "{found}");
+    // Random weights know nothing of the tokens: about ln of the vocabulary.
     assert!((number(&found, "first_loss") - 1024_f64.ln()).abs() < 0.5, "{found}");
 }
 
