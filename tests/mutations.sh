@@ -66,14 +66,36 @@ mutation swiglu-swapped "kernels" kernels-cubecl/src/swiglu/reference.rs \
     "gate and up change places" \
     '(B::float_slice(gate_up.clone(), &half(0)), B::float_slice(gate_up, &half(width / 2)))' \
     '(B::float_slice(gate_up.clone(), &half(width / 2)), B::float_slice(gate_up, &half(0)))'
-mutation ignore-index-has-loss "kernels" kernels-cubecl/src/cross_entropy/reference.rs \
+mutation ignore-index-has-loss "kernels" kernels-cubecl/src/cross_entropy/host.rs \
     "an ignored target has a loss" \
-    'let nll = B::float_mask_fill(nll, ignored, 0f32.into());' \
-    'let _ = ignored;'
-mutation ignore-index-has-gradient "kernels" kernels-cubecl/src/cross_entropy/reference.rs \
+    'IGNORE_INDEX => 0.0,' \
+    'IGNORE_INDEX => loss_of(logits, 0, of_row, options),'
+mutation ignore-index-has-gradient "kernels" kernels-cubecl/src/cross_entropy/host.rs \
     "an ignored target has a gradient" \
-    'let dnll = B::float_mask_fill(column(dnll), ignored, 0f32.into());' \
-    'let (dnll, _) = (column(dnll), ignored);'
+    'IGNORE_INDEX => row.fill(E::ZERO),' \
+    'IGNORE_INDEX => row.fill(E::narrow(0.25)),'
+mutation smoothing-dropped "kernels" kernels-cubecl/src/cross_entropy/reference.rs \
+    "the target of the loss is not smoothed" \
+    'if label_smoothing != 0.0 {
+        of_target' \
+    'if label_smoothing > 2.0 {
+        of_target'
+mutation chunk-of-targets "kernels" kernels-cubecl/src/linear_cross_entropy/chunks.rs \
+    "every chunk has the targets of the first" \
+    'B::int_slice(targets.clone(), &some)' \
+    'B::int_slice(targets.clone(), &[Slice::from(0..end - start)])'
+mutation top-p-excludes "kernels" kernels-cubecl/src/sampling/host.rs \
+    "the token that reaches p is left out of its share" \
+    'sum >= top_p * total' \
+    'sum > 1.001 * top_p * total'
+mutation rope-offset-ignored "kernels" kernels-cubecl/src/rope/reference.rs \
+    "all sequences start at position 0" \
+    'B::int_reshape(offsets, Shape::new([sequences, 1])),' \
+    'B::int_mul_scalar(B::int_reshape(offsets, Shape::new([sequences, 1])), 0i64.into()),'
+mutation sum-without-gradient "kernels" kernels-cubecl/src/rms_norm/autodiff.rs \
+    "the residual gets no gradient from the sum" \
+    '|dsum| dsum, |dsum| dsum)' \
+    '|dsum| dsum, |dsum| B::float_mul_scalar(dsum, 0f32.into()))'
 
 mutation rope-table-sign "model integration" tinyllama-model/src/rope.rs \
     "the table of sines is negated" \
@@ -125,8 +147,8 @@ mutation rope-parameters-first "model" tinyllama-model/src/config/json.rs \
     'json.rope_parameters.as_ref().or(json.rope_scaling.as_ref())'
 mutation norm-eps-fixed "model integration" tinyllama-model/src/norm.rs \
     "eps is not that of config.json" \
-    'self.weight.val(), self.eps)' \
-    'self.weight.val(), 1e-5)'
+    'rms_norm(x, self.weight.val(), self.eps)' \
+    'rms_norm(x, self.weight.val(), 1e-5)'
 mutation gate-up-stored-swapped "integration" tinyllama-model/src/weights/layout.rs \
     "Hugging Face's gate is loaded as up" \
     '("mlp.gate_proj", f), ("mlp.up_proj", f)' \
@@ -220,35 +242,36 @@ mutation padding-has-loss "train" tinyllama-train/src/batch.rs \
     "padding is a target" \
     'targets.extend(std::iter::repeat_n(IGNORE_INDEX as i32, padding));' \
     'targets.extend(std::iter::repeat_n(id(pad_id), padding));'
-mutation adamw-first-bias "train" tinyllama-train/src/optimizer.rs \
+mutation adamw-first-bias "kernels train" kernels-cubecl/src/adamw/mod.rs \
     "the mean of the gradients keeps its bias towards zero" \
-    'let bias1 = 1.0 - beta1.powf(self.num_updates as f64);' \
-    'let bias1 = 1.0;'
-mutation adamw-second-bias "train" tinyllama-train/src/optimizer.rs \
+    '(correction(self.beta1), correction(self.beta2))' \
+    '(1.0, correction(self.beta2))'
+mutation adamw-second-bias "kernels train" kernels-cubecl/src/adamw/mod.rs \
     "the mean of the squares keeps its bias towards zero" \
-    'let bias2 = 1.0 - beta2.powf(self.num_updates as f64);' \
-    'let bias2 = 1.0;'
-mutation adamw-eps-in-root "train" tinyllama-train/src/optimizer.rs \
+    '(correction(self.beta1), correction(self.beta2))' \
+    '(correction(self.beta1), 1.0)'
+mutation adamw-eps-in-root "kernels train" kernels-cubecl/src/adamw/host.rs \
     "eps is added inside of the root" \
-    'div_scalar(bias2).sqrt();' \
-    'div_scalar(bias2).add_scalar(eps).sqrt();'
-mutation decay-dropped "train" tinyllama-train/src/optimizer.rs \
+    '(*v * by.inverse_bias2).root() + by.eps' \
+    '(*v * by.inverse_bias2 + by.eps).root()'
+mutation decay-dropped "kernels train" kernels-cubecl/src/adamw/host.rs \
     "weights do not decay" \
-    'p.mul_scalar(1.0 - lr * weight_decay)' \
-    'p'
+    '*p * by.decay' \
+    '*p'
 mutation decay-not-on-norms "train" tinyllama-train/src/optimizer.rs \
     "small groups such as the last norm do not decay, unlike the original's" \
-    'updated.push(p.mul_scalar(1.0 - lr * weight_decay)' \
-    'let decay = if p.dims()[0] < 64 { 0.0 } else { lr * weight_decay };
-            updated.push(p.mul_scalar(1.0 - decay)'
+    'let (p, [exp_avg, exp_avg_sq]) =' \
+    'let weight_decay = if p.dims()[0] < 64 { 0.0 } else { weight_decay };
+                let step = AdamWStep { weight_decay, ..step };
+                let (p, [exp_avg, exp_avg_sq]) ='
 mutation clip-dropped "train" tinyllama-train/src/optimizer.rs \
     "large gradients are not scaled down" \
-    'let scale = (max_grad_norm / (grad_norm + NORM_EPS)).min(1.0);' \
-    'let scale = 1.0;'
+    'mul_scalar(max_grad_norm).clamp_max(1.0)' \
+    'mul_scalar(max_grad_norm).clamp_min(1.0).clamp_max(1.0)'
 mutation clip-scales-up "train" tinyllama-train/src/optimizer.rs \
     "small gradients are scaled up" \
-    '(max_grad_norm / (grad_norm + NORM_EPS)).min(1.0)' \
-    '(max_grad_norm / (grad_norm + NORM_EPS))'
+    'mul_scalar(max_grad_norm).clamp_max(1.0)' \
+    'mul_scalar(max_grad_norm)'
 mutation lr-of-next-step "train" tinyllama-train/src/trainer.rs \
     "the schedule is read one step ahead" \
     'self.config.schedule().lr(self.step)' \
