@@ -28,6 +28,7 @@ fn an_absent_card_is_an_error() {
 
 /// cubecl-cpu claims bf16 on any CPU, but its compiler leaves `__truncsfbf2` unresolved on one without
 /// AVX512-BF16, and no kernel that rounds to bf16 loads.
-fn has_bf16(device: &Device) -> bool {
-    device.supports_dtype(DType::BF16) && spec() != DeviceSpec::CubeclCpu
+fn supports(device: &Device, dtype: DType) -> bool {
+    let is_broken = dtype == DType::BF16 && spec() == DeviceSpec::CubeclCpu;
+    device.supports_dtype(dtype) && !is_broken
 }

@@ -8,7 +8,7 @@ use kernels_cubecl::{
     rope, sample, squared_norm, swiglu,
 };
 
-use super::{device, has_bf16};
+use super::{device, supports};
 
 /// Relative norm in f32. Sums of some hundred terms, each rounded to 6e-8: CUDA, Vulkan and the CPU
 /// stay below 4e-7; TF32 would be 3e-4 away.
@@ -17,13 +17,14 @@ const F32_TOLERANCE: f64 = 2e-6;
 /// Relative norm in f64, of the same sums in another order.
 const F64_TOLERANCE: f64 = 1e-12;
 
-/// In bf16 a device may be this many times as far from f64 as the same operation on the CPU: both
+/// In 16 bits a device may be this many times as far from f64 as the same operation on the CPU: both
 /// accumulate in f32 and differ in the order of sums alone.
-const BF16_FACTOR: f64 = 1.1;
+const LOW_PRECISION_FACTOR: f64 = 1.1;
 
-/// Relative norm in bf16, the plain operations on the CPU. Inputs and results are each rounded to 8
-/// bits, 2e-3 in the mean; the gradient of a softmax is a small difference of them, and 6e-3 away.
-const BF16_TOLERANCE: f64 = 1e-2;
+/// Relative norms in 16 bits, the plain operations on the CPU. Inputs and results are each rounded to 8
+/// bits (bf16) or 11 (f16), 2e-3 or 3e-4 in the mean; the gradient of a softmax is a small difference of
+/// them, three times as far away.
+const LOW_PRECISION_TOLERANCES: [(DType, f64); 2] = [(DType::BF16, 1e-2), (DType::F16, 2e-3)];
 
 /// Deterministic values in (-1, 1) from a linear congruential generator.
 fn values(count: usize, seed: u64) -> Vec<f64> {
@@ -84,7 +85,7 @@ fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
         / norm(&mut expected.iter().copied())
 }
 
-/// Checks an operation and its gradients in f32, and in f64 and bf16 where the device has them.
+/// Checks an operation and its gradients in f32, and in f64, bf16 and f16 where the device has them.
 #[track_caller]
 fn check<const N: usize>(inputs: [Vec<f64>; N], op: impl Fn([Tensor<1>; N]) -> Tensor<1>) {
     let (device, cpu) = (device(), Device::flex());
@@ -105,16 +106,19 @@ fn check<const N: usize>(inputs: [Vec<f64>; N], op: impl Fn([Tensor<1>; N]) -> T
         let in_f64 = errors(&device, DType::F64);
         assert!(in_f64.iter().all(|error| *error <= F64_TOLERANCE), "f64: off by {in_f64:?}");
     }
-    if has_bf16(&device) {
-        let (found, plain) = (errors(&device, DType::BF16), errors(&cpu, DType::BF16));
-        println!("bf16 {found:?}, on the CPU {plain:?}");
+    for (dtype, tolerance) in LOW_PRECISION_TOLERANCES {
+        if !supports(&device, dtype) {
+            continue;
+        }
+        let (found, plain) = (errors(&device, dtype), errors(&cpu, dtype));
+        println!("{dtype:?} {found:?}, on the CPU {plain:?}");
         assert!(
-            plain.iter().all(|error| *error <= BF16_TOLERANCE),
-            "bf16 on the CPU: result and gradients are off by {plain:?}"
+            plain.iter().all(|error| *error <= tolerance),
+            "{dtype:?} on the CPU: result and gradients are off by {plain:?}"
         );
         assert!(
-            found.iter().zip(&plain).all(|(found, plain)| *found <= BF16_FACTOR * plain),
-            "bf16: result and gradients are off by {found:?}, on the CPU by {plain:?}"
+            found.iter().zip(&plain).all(|(found, plain)| *found <= LOW_PRECISION_FACTOR * plain),
+            "{dtype:?}: result and gradients are off by {found:?}, on the CPU by {plain:?}"
         );
     }
 }
