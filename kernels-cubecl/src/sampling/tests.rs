@@ -52,6 +52,9 @@ fn equal_logits_at_the_boundary_all_stay() {
 fn top_p_keeps_the_fewest_that_reach_it() {
     let p = |top_p| SamplingOptions { top_p, ..PLAIN };
     assert_eq!(drawn(&logits(), &[0.0, 0.99], p(0.3)), [1, 1]);
+    // The one that reaches p is among them, just so.
+    assert_eq!(drawn(&logits(), &[0.99, 0.99], p(0.3999)), [1, 1]);
+    assert_eq!(drawn(&logits(), &[0.99, 0.99], p(0.4001)), [3, 3]);
     assert_eq!(drawn(&logits(), &[0.57, 0.58], p(0.6)), [1, 3]);
     // Of the two that top_k keeps, 0.571 and 0.429, the first alone reaches a half.
     let both = SamplingOptions { top_k: 2, top_p: 0.5, ..PLAIN };

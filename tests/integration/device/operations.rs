@@ -102,7 +102,7 @@ fn check<const N: usize>(inputs: [Vec<f64>; N], op: impl Fn([Tensor<1>; N]) -> T
     println!("f32 {in_f32:?}");
     let twice = [(); 2].map(|()| outputs(&inputs, &op, &device, DType::F32));
     assert!(twice[0] == twice[1], "two runs differ");
-    if device != cpu && device.supports_dtype(DType::F64) {
+    if device != cpu && supports(&device, DType::F64) {
         let in_f64 = errors(&device, DType::F64);
         assert!(in_f64.iter().all(|error| *error <= F64_TOLERANCE), "f64: off by {in_f64:?}");
     }
