@@ -116,7 +116,6 @@ fn kernels(args: &Kernels) -> Result<()> {
         for case in &cases {
             table.add(timing::measure(case, &device, dtype, sizes)?);
         }
-        table.finish();
     }
     Ok(())
 }

@@ -43,6 +43,4 @@ impl Report {
             ));
         }
     }
-
-    pub(crate) fn finish(self) {}
 }

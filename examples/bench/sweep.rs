@@ -51,10 +51,11 @@ pub(crate) fn sweep(
             }
         }
         set_plan(kernel, None)?;
+        // After every kernel: a sweep takes minutes, and one that is ended early is not lost.
+        let of_device = winners.0.entry(adapter_name(device)).or_default();
+        of_device.extend(best.get(kernel).map(|(_, plan)| (kernel.to_owned(), *plan)));
+        winners.write(file)?;
     }
-    let of_device = winners.0.entry(adapter_name(device)).or_default();
-    of_device.extend(best.into_iter().map(|(kernel, (_, plan))| (kernel.to_owned(), plan)));
-    winners.write(file)?;
     load_plans(file)?;
     Ok(())
 }

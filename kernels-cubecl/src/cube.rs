@@ -11,5 +11,5 @@ mod reduce;
 
 pub(crate) use launch::{cube_count, elem, empty, reads, shares_memory, statistics_elem, writable};
 pub use plan::{Plan, PlanError, PlanFile, load_plans, set_plan};
-pub(crate) use plan::{UnitPlan, most_units, row_plan, unit_plan};
+pub(crate) use plan::{UnitPlan, check_environment, most_units, row_plan, unit_plan};
 pub(crate) use reduce::{RowUnits, row_max, row_sum};

@@ -60,6 +60,12 @@ pub enum DeviceError {
         /// How many of its kind were found.
         found: usize,
     },
+    /// `KERNELS_CUBECL_PLANS` names a file that cannot be used.
+    #[error("{message}; mend the file or unset the variable")]
+    Plans {
+        /// The variable, the file and what is wrong with it.
+        message: String,
+    },
 }
 
 impl FromStr for DeviceSpec {
@@ -100,8 +106,11 @@ impl DeviceSpec {
     /// The device, without autodiff.
     ///
     /// # Errors
-    /// When its backend is not compiled in, or the machine has no such device.
+    /// When its backend is not compiled in, the machine has no such device, or the file of plans that
+    /// `KERNELS_CUBECL_PLANS` names is wrong.
     pub fn resolve(self) -> Result<Device, DeviceError> {
+        #[cfg(feature = "cubecl-backend")]
+        crate::cube::check_environment().map_err(|message| DeviceError::Plans { message })?;
         match self {
             Self::Auto => Ok(automatic()),
             Self::Cpu => Ok(Device::flex()),

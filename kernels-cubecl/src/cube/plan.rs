@@ -151,13 +151,24 @@ struct Tables {
 static TABLES: LazyLock<RwLock<Tables>> = LazyLock::new(|| {
     let shipped = PlanFile::parse(include_str!("plans.toml"), Path::new("plans.toml"))
         .expect("a test parses it");
-    let loaded = match std::env::var_os("KERNELS_CUBECL_PLANS") {
-        None => PlanFile::default(),
-        Some(path) => PlanFile::read(Path::new(&path))
-            .unwrap_or_else(|error| panic!("KERNELS_CUBECL_PLANS: {error}")),
-    };
+    // `DeviceSpec::resolve` has refused a file that cannot be used.
+    let loaded = of_environment().unwrap_or_else(|error| panic!("{ENVIRONMENT}: {error}"));
     RwLock::new(Tables { set: BTreeMap::new(), loaded, shipped })
 });
+
+/// The variable that names a file of plans.
+const ENVIRONMENT: &str = "KERNELS_CUBECL_PLANS";
+
+/// The plans of the file that the environment names, if it names one.
+fn of_environment() -> Result<PlanFile, PlanError> {
+    std::env::var_os(ENVIRONMENT)
+        .map_or_else(|| Ok(PlanFile::default()), |path| PlanFile::read(Path::new(&path)))
+}
+
+/// Whether the file that the environment names, if any, can be used; else what is wrong with it.
+pub(crate) fn check_environment() -> Result<(), String> {
+    of_environment().map(drop).map_err(|error| format!("{ENVIRONMENT}: {error}"))
+}
 
 /// Cuts a kernel in one way on all devices of this process, from its next launch; `None` returns to the
 /// tables.
